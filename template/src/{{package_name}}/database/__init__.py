@@ -1,0 +1,1 @@
+"""All about PostgreSQL: connections, sessions, errors, roles and migrations."""

@@ -1,0 +1,68 @@
+"""PostgreSQL connection URIs as people have them, made fit for asyncpg."""
+
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+# `postgres` is what most hosting providers hand out; the others come from SQLAlchemy projects.
+_SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"})
+
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+_UNDERSTOOD = frozenset({
+    "host", "port", "dbname", "user", "password", "passfile", "service",
+    "options", "application_name", "target_session_attrs",
+    "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+})  # fmt: skip
+# Parameters of libpq that ask for nothing which the settings of this service do not decide.
+_IGNORED = frozenset({
+    "connect_timeout", "client_encoding", "fallback_application_name", "gssencmode",
+    "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "sslcompression", "tcp_user_timeout",
+})  # fmt: skip
+
+
+def normalise(url: str) -> str:
+    """A libpq connection URI that asyncpg accepts.
+
+    Raises:
+        ValueError: the URI is malformed or asks for something asyncpg cannot do. The message
+            names the part at fault and quotes nothing, since any part may hold the password.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        query = parts.query
+        parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        _check_ports(parts.netloc)
+    except ValueError:
+        raise ValueError(
+            "is not a connection URI; special characters of a password are percent-encoded"
+        ) from None
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("must start with postgresql://")
+    if parts.fragment:
+        raise ValueError("holds a '#'; in a password it is written %23")
+    return parts._replace(scheme="postgresql", query=_query(parameters)).geturl()
+
+
+def with_database(url: str, database: str) -> str:
+    """The same server and login, another database."""
+    return urlsplit(url)._replace(path="/" + quote(database, safe="")).geturl()
+
+
+def _query(parameters: list[tuple[str, str]]) -> str:
+    kept = []
+    for name, value in parameters:
+        if name == "channel_binding" and value == "require":
+            raise ValueError("asks for channel_binding=require, which asyncpg cannot do")
+        if name in _UNDERSTOOD:
+            kept.append((name, value))
+        elif name not in _IGNORED and name != "channel_binding":
+            known = ", ".join(sorted(_UNDERSTOOD))
+            raise ValueError(f"has a parameter that is not understood; known are {known}")
+    return urlencode(kept, quote_via=quote, safe="/,")
+
+
+def _check_ports(netloc: str) -> None:
+    for host in netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+        if port and not 0 < int(port) < 65536:
+            raise ValueError(port)

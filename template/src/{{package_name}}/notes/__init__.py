@@ -1,0 +1,1 @@
+"""Notes: the example domain. Read it, copy it, delete it."""
