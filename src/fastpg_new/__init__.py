@@ -1,0 +1,1 @@
+"""Creates FastAPI services on PostgreSQL."""

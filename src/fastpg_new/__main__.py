@@ -1,0 +1,5 @@
+"""`python -m fastpg_new`."""
+
+from fastpg_new.cli import main
+
+main()

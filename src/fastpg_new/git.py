@@ -1,0 +1,68 @@
+"""Git, without what surrounds us: no inherited GIT_DIR, no user configuration where none is due."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from fastpg_new.errors import FastpgNewError
+
+
+class GitFailed(Exception):
+    """A git command failed; the text is what it complained about, in one line."""
+
+
+def git(*arguments: str, cwd: Path, env: Mapping[str, str]) -> str:
+    """Run git and return what it prints."""
+    command = subprocess.run(
+        ["git", *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if command.returncode != 0:
+        lines = os.fsdecode(command.stderr).strip().splitlines()
+        raise GitFailed(lines[-1] if lines else f"git ended with {command.returncode}")
+    return os.fsdecode(command.stdout).rstrip("\n")
+
+
+def environment() -> dict[str, str]:
+    """Our environment without the variables that tie git to another repository."""
+    return {name: value for name, value in os.environ.items() if name not in _local_variables()}
+
+
+def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) -> dict[str, str]:
+    """An environment in which git sees no configuration but the one written here.
+
+    `redirect` maps an address to the repository that is read in its place. The configuration is a
+    file rather than GIT_CONFIG_COUNT because git hides the latter from the upload-pack it starts,
+    which then refuses a repository of another user ("dubious ownership").
+    """
+    lines = ["[safe]", "directory = *", '[protocol "file"]', "allow = always"]
+    for address, repository in (redirect or {}).items():
+        lines += [f"[url {_quoted(str(repository))}]", f"insteadOf = {_quoted(address)}"]
+    configuration.write_bytes(os.fsencode("\n".join(lines) + "\n"))
+    return environment() | {
+        "GIT_CONFIG_GLOBAL": str(configuration),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+    }
+
+
+@cache
+def _local_variables() -> frozenset[str]:
+    if not shutil.which("git"):
+        raise FastpgNewError("git is not on PATH", "install git 2.32 or newer")
+    listed = subprocess.run(
+        ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True
+    )
+    return frozenset(listed.stdout.split()) | {"GIT_ALLOW_PROTOCOL"}
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

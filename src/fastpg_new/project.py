@@ -1,0 +1,69 @@
+"""What follows the rendering: dependencies locked, a repository with a first commit."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from fastpg_new.errors import FastpgNewError
+from fastpg_new.git import GitFailed, environment, git
+
+# Neither hooks nor signing nor ignore rules of the user's get into the first commit's way, and
+# nobody is its author by a guess from the host's name.
+_SETTINGS = (
+    "safe.directory=*",
+    "core.hooksPath=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.autocrlf=false",
+    "commit.gpgSign=false",
+    "user.useConfigOnly=true",
+)
+_GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
+
+
+def lock(project: Path, *, progress: bool) -> str:
+    """Run `uv lock`; uv draws its own progress."""
+    remedy = f"the project in {project} is complete; run `uv lock` in it"
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if not uv:
+        raise FastpgNewError("uv is not on PATH, so nothing is locked", f"install uv: {remedy}")
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    command = subprocess.run(
+        [uv, "lock"],
+        cwd=project,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=None if progress else subprocess.PIPE,
+        check=False,
+    )
+    if command.returncode != 0:
+        complaint = " ".join(os.fsdecode(command.stderr or b"").split())
+        raise FastpgNewError(
+            f"`uv lock` failed {complaint}".rstrip(), f"check the network: {remedy}"
+        )
+    return "done"
+
+
+def commit(project: Path, message: str) -> str:
+    """Make the project a repository with one commit, and say what was done."""
+    env = environment()
+    if _inside_work_tree(project.parent, env):
+        return "skipped: the project is inside another repository"
+    git(*_GIT, "init", "--initial-branch=main", "--template=", cwd=project, env=env)
+    try:
+        git(*_GIT, "var", "GIT_COMMITTER_IDENT", cwd=project, env=env)
+        git(*_GIT, "var", "GIT_AUTHOR_IDENT", cwd=project, env=env)
+    except GitFailed:
+        return "no first commit: git has no user.name and user.email"
+    git(*_GIT, "add", "--all", cwd=project, env=env)
+    git(*_GIT, "commit", "--message", message, cwd=project, env=env)
+    return "first commit on main"
+
+
+def _inside_work_tree(directory: Path, env: dict[str, str]) -> bool:
+    try:
+        return git(*_GIT, "rev-parse", "--is-inside-work-tree", cwd=directory, env=env) == "true"
+    except GitFailed:
+        return False

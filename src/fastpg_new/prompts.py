@@ -1,0 +1,41 @@
+"""Questions to a person at a terminal. Copier asks those of the template itself."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from fastpg_new.answers import NAME, Questions
+from fastpg_new.git import environment
+
+
+def possible() -> bool:
+    """Whether somebody can see a question and answer it."""
+    return all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def ask_name(questions: Questions) -> str:
+    """The name, when the command line has none."""
+    import questionary
+
+    def check(name: str) -> bool | str:
+        return questions.problem(NAME, name) or True
+
+    name: str = questionary.text("Name of the service", validate=check).unsafe_ask()
+    return name
+
+
+def prefilled(questions: Questions) -> Mapping[str, str]:
+    """Defaults that git knows, as far as they are answers."""
+    known = {"author_name": _configured("user.name"), "author_email": _configured("user.email")}
+    return {
+        key: value
+        for key, value in known.items()
+        if key in questions and value and not questions.problem(key, value)
+    }
+
+
+def _configured(key: str) -> str:
+    found = subprocess.run(
+        ["git", "config", "--get", key], env=environment(), capture_output=True, check=False
+    )
+    return found.stdout.decode(errors="replace").strip()

@@ -1,0 +1,64 @@
+"""One call of Copier."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastpg_new.errors import BadInput, FastpgNewError
+from fastpg_new.source import Template, serving
+
+_ANSWERS_FILE = ".copier-answers.yml"
+
+
+def render(
+    template: Template,
+    project: Path,
+    answers: Mapping[str, str],
+    prefilled: Mapping[str, str] | None,
+) -> dict[str, str]:
+    """Render into `project` and return all answers; ask for the rest where `prefilled` is given."""
+    from copier._main import Worker
+    from copier._settings import SettingsModel
+    from copier.errors import InteractiveSessionError, UnsafeTemplateError
+
+    class OutsideGit(Worker):
+        """Copier asks git about every file, 5 ms each; nothing here is tracked yet."""
+
+        def _sync_git_index_executable_bit(self, *_: object) -> None: ...
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            serving(template),
+            OutsideGit(
+                src_path=template.address,
+                dst_path=project,
+                data=dict(answers),
+                vcs_ref=template.commit,
+                settings=SettingsModel(),  # not the user's, whose defaults nobody else has
+                defaults=prefilled is None,
+                user_defaults=dict(prefilled or {}),
+                quiet=True,
+            ) as worker,
+        ):
+            worker.run_copy()
+    except InteractiveSessionError as error:  # the end of input
+        raise KeyboardInterrupt from error
+    except UnsafeTemplateError as error:
+        raise BadInput(
+            "the template runs code of its own", "take one without tasks and Jinja extensions"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise FastpgNewError(
+            f"the template cannot be rendered: {error}", f"its commit is {template.commit}"
+        ) from error
+    return _recorded(project)
+
+
+def _recorded(project: Path) -> dict[str, str]:
+    import yaml
+
+    answers = yaml.safe_load((project / _ANSWERS_FILE).read_bytes())
+    return {key: value for key, value in answers.items() if not key.startswith("_")}

@@ -1,0 +1,91 @@
+"""What the user sees: results on standard output, progress and errors on standard error."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TextIO
+
+from fastpg_new.errors import FastpgNewError
+
+
+@dataclass(frozen=True)
+class Created:
+    """What came of it; also the document that --json prints."""
+
+    path: str
+    dry_run: bool
+    answers: Mapping[str, str]
+    files: list[str]
+    replay: str
+    next_steps: list[str]
+    lock: str = "skipped"
+    git: str = "skipped"
+
+
+class Report:
+    """One of three voices: for people, for programs (--json), or silent (--quiet)."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._json = as_json
+        self._talks = not (as_json or quiet)
+
+    @property
+    def progress(self) -> bool:
+        """Whether somebody watches while we work."""
+        return self._talks and sys.stderr.isatty()
+
+    def step(self, text: str) -> None:
+        """Something that takes a while begins."""
+        if self._talks:
+            _write(sys.stderr, text)
+
+    def summary(self, created: Created) -> None:
+        """What was answered at the prompts, and how to give the same answers without them."""
+        rows = [f"  {key:<14} {value}" for key, value in created.answers.items()]
+        self._say(*rows, "", "The same again, without questions:", f"  {created.replay}", "")
+
+    def result(self, created: Created) -> None:
+        """The end."""
+        if self._json:
+            _write(sys.stdout, json.dumps(asdict(created), indent=2))
+        elif created.dry_run:
+            _write(sys.stdout, "\n".join(created.files))
+        else:
+            steps = [f"  {step}" for step in created.next_steps]
+            self._say(
+                f"Created {created.path} ({len(created.files)} files)",
+                f"Locked dependencies: {created.lock}",
+                f"Repository: {created.git}",
+                "",
+                "Next steps:",
+                *steps,
+            )
+
+    def failure(self, error: FastpgNewError) -> None:
+        """One line that says what is wrong, and one that says what to do."""
+        if self._json:
+            document = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            _write(sys.stdout, json.dumps(document, indent=2))
+        _write(sys.stderr, f"error: {_one_line(error.message)}\nhint: {_one_line(error.hint)}")
+
+    def _say(self, *lines: str) -> None:
+        if self._talks:
+            _write(sys.stdout, "\n".join(lines))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write at once; a reader who has left is no failure of ours."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        # Or Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()

@@ -1,0 +1,127 @@
+"""Where the template comes from: a checkout, the installed release, or a given address."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from fastpg_new import addresses
+from fastpg_new.errors import BadInput, FastpgNewError
+from fastpg_new.git import GitFailed, environment, git, isolated
+
+_PACKAGE = Path(__file__).parent
+_ROOT = _PACKAGE.parent.parent
+_RELEASED_AT = "2000-01-01T00:00:00+0000"
+
+
+@dataclass(frozen=True)
+class Template:
+    """One commit of a template, and the address under which a project remembers it."""
+
+    address: str
+    repository: Path
+    commit: str
+    scratch: Path
+
+    def read(self, path: str) -> str:
+        """A file of the template as it is committed."""
+        env = isolated(self.scratch / "gitconfig")
+        return git("show", f"{self.commit}:{path}", cwd=self.repository, env=env)
+
+
+def find(address: str | None, scratch: Path) -> Template:
+    """The template to render; what is needed to read it goes to `scratch`."""
+    env = isolated(scratch / "gitconfig")
+    if address:
+        recorded, repository = _given(address, scratch)
+    elif _is_checkout(_ROOT, env):
+        recorded, repository = _checkout_address(_ROOT, env), _ROOT
+    else:
+        recorded, repository = addresses.installed_from(), _release(scratch, env)
+    return Template(recorded, repository, _head(repository, env), scratch)
+
+
+@contextmanager
+def serving(template: Template) -> Iterator[None]:
+    """Let Copier find the template's address in our local repository, and nothing in caches."""
+    from plumbum import local
+
+    redirect = {addresses.git_url(template.address): template.repository}
+    wanted = isolated(template.scratch / "gitconfig", redirect) | {
+        "COPIER_CACHE_DIR": str(template.scratch / "cache"),
+        "TMPDIR": str(template.scratch),
+    }
+    environ, directory = dict(os.environ), tempfile.tempdir
+    with local.env():  # a copy of the environment, made when plumbum was imported
+        try:
+            for variables in (os.environ, local.env):
+                variables.clear()
+                variables.update(wanted)
+            tempfile.tempdir = str(template.scratch)
+            yield
+        finally:
+            tempfile.tempdir = directory
+            os.environ.clear()
+            os.environ.update(environ)
+
+
+def _given(address: str, scratch: Path) -> tuple[str, Path]:
+    if not addresses.is_remote(address):
+        path = Path(address).expanduser().resolve()
+        return str(path), path
+    recorded, repository = addresses.recorded(address), scratch / "template.git"
+    url = addresses.git_url(address)
+    try:
+        # In the user's own configuration, which may hold the credentials.
+        git("clone", "--mirror", "--", url, str(repository), cwd=scratch, env=environment())
+    except GitFailed as error:
+        raise FastpgNewError(
+            f"the template at {recorded} cannot be read: {error}",
+            "check the address, the network and your access to it",
+        ) from error
+    return recorded, repository
+
+
+def _is_checkout(root: Path, env: dict[str, str]) -> bool:
+    if not ((root / "copier.yml").is_file() and (root / "template").is_dir()):
+        return False
+    try:
+        top = git("rev-parse", "--show-toplevel", cwd=root, env=env)
+    except GitFailed:
+        return False
+    return Path(top).resolve() == root.resolve()
+
+
+def _checkout_address(root: Path, env: dict[str, str]) -> str:
+    try:
+        return addresses.public(git("config", "--get", "remote.origin.url", cwd=root, env=env))
+    except GitFailed:
+        return addresses.canonical()
+
+
+def _release(scratch: Path, env: dict[str, str]) -> Path:
+    """The packaged files as a repository of one commit, the same on every machine."""
+    files = _PACKAGE if (_PACKAGE / "copier.yml").is_file() else _ROOT
+    repository, tag = scratch / "template.git", f"v{version('fastpg-new')}"
+    env = env | {"GIT_DIR": str(repository), "GIT_WORK_TREE": str(files)}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "fastpg-new", f"GIT_{role}_EMAIL": "fastpg-new"}
+        env |= {f"GIT_{role}_DATE": _RELEASED_AT}
+    all_files = ["copier.yml", "template", ":(exclude,glob)**/__pycache__/**"]
+    for command in (["init"], ["add", "--force", *all_files], ["commit", "-m", tag], ["tag", tag]):
+        git(*command, cwd=files, env=env)
+    return repository
+
+
+def _head(repository: Path, env: dict[str, str]) -> str:
+    """A hash and never "HEAD", for which Copier would add what is not committed."""
+    try:
+        return git("rev-parse", "--verify", "HEAD^{commit}", cwd=repository, env=env)
+    except (GitFailed, OSError) as error:
+        raise BadInput(
+            f"{repository} is not a git repository with a commit",
+            "give --template the directory or the address of one",
+        ) from error
