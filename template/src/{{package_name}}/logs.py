@@ -7,14 +7,15 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
+import asyncpg
 import structlog
 from sqlalchemy.exc import DBAPIError, StatementError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .database.sqlstate import facts
 from .settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -25,31 +26,28 @@ log = structlog.get_logger()
 
 def configure(settings: Settings) -> None:
     """Send everything that is logged, by structlog or the standard library, to standard error."""
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _format_exception,
-    ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_PROCESSORS, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=())],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
+    handler.setFormatter(formatter(settings))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+def formatter(settings: Settings) -> logging.Formatter:
+    """How a log record is written: a line of JSON, or something readable."""
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_PROCESSORS,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
 
 
 class RequestLog:
@@ -109,7 +107,7 @@ def _chain(error: BaseException) -> Iterator[str]:
     Their messages quote rows and parameters: ``Key (email)=(…) already exists``.
     """
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if earlier is not None:
+    if earlier is not None and not isinstance(error, StatementError):
         yield from _chain(earlier)
         yield "\nwhich led to:\n\n"
     yield from traceback.format_tb(error.__traceback__)
@@ -117,12 +115,16 @@ def _chain(error: BaseException) -> Iterator[str]:
 
 
 def _last_line(error: BaseException) -> list[str]:
-    if not isinstance(error, StatementError) and not hasattr(error, "sqlstate"):
-        return traceback.format_exception_only(error)
-    return [f"{type(error).__name__} {_names(error)}\n"]
+    if isinstance(error, DBAPIError):
+        return [f"{type(error).__name__} {facts(error)}\n"]
+    if isinstance(error, StatementError | asyncpg.InterfaceError) or hasattr(error, "sqlstate"):
+        return [f"{type(error).__name__}\n"]
+    return traceback.format_exception_only(error)
 
 
-def _names(error: Any) -> str:
-    driver = error.driver_exception if isinstance(error, DBAPIError) else error
-    names = ("sqlstate", "constraint_name", "table_name", "column_name")
-    return " ".join(f"{name}={v}" for name in names if (v := getattr(driver, name, None)))
+_PROCESSORS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _format_exception,
+]

@@ -1,6 +1,6 @@
 """PostgreSQL connection URIs as people have them, made fit for asyncpg."""
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 # `postgres` is what most hosting providers hand out; the others come from SQLAlchemy projects.
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"})
@@ -27,6 +27,8 @@ def normalise(url: str) -> str:
         ValueError: the URI is malformed or asks for something asyncpg cannot do. The message
             names the part at fault and quotes nothing, since any part may hold the password.
     """
+    if "#" in url:
+        raise ValueError("holds a '#'; in a password it is written %23")
     try:
         parts = urlsplit(url.strip())
         query = parts.query
@@ -38,14 +40,18 @@ def normalise(url: str) -> str:
         ) from None
     if parts.scheme not in _SCHEMES:
         raise ValueError("must start with postgresql://")
-    if parts.fragment:
-        raise ValueError("holds a '#'; in a password it is written %23")
-    return parts._replace(scheme="postgresql", query=_query(parameters)).geturl()
+    return _joined(parts._replace(query=_query(parameters)))
 
 
 def with_database(url: str, database: str) -> str:
     """The same server and login, another database."""
-    return urlsplit(url)._replace(path="/" + quote(database, safe="")).geturl()
+    return _joined(urlsplit(url)._replace(path="/" + quote(database, safe="")))
+
+
+def _joined(parts: SplitResult) -> str:
+    # Not geturl(), which drops the slashes before an empty host.
+    query = f"?{parts.query}" if parts.query else ""
+    return f"postgresql://{parts.netloc}{parts.path}{query}"
 
 
 def _query(parameters: list[tuple[str, str]]) -> str:

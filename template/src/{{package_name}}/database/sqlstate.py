@@ -89,8 +89,11 @@ def facts(error: DBAPIError) -> dict[str, Any]:
     driver = error.driver_exception
     names = ("constraint_name", "schema_name", "table_name", "column_name")
     found = {name: getattr(driver, name, None) for name in names}
+    sqlstate = _sqlstate(error)
+    if sqlstate and sqlstate.startswith("42"):
+        found["message"] = driver.args[0]  # names what our SQL got wrong; others quote values
     known = {name: value for name, value in found.items() if value}
-    return {"sqlstate": _sqlstate(error), "driver": type(driver).__name__, **known}
+    return {"sqlstate": sqlstate, "driver": type(driver).__name__, **known}
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

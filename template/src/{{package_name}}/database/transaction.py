@@ -11,7 +11,7 @@ from ..settings import Settings
 from .sqlstate import is_verdict
 
 
-class Connection(asyncpg.Connection):  # type: ignore[type-arg]  # generic only in its stubs
+class Connection(asyncpg.Connection):
     """A connection whose transactions have time limits and whose COMMIT means it."""
 
     limits = ""

@@ -1,0 +1,75 @@
+"""A way to take the database away: a TCP proxy before the server."""
+
+import asyncio
+from contextlib import suppress
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+_ADDRESS = ("host", "port")
+
+
+class Proxy:
+    """Forwards connections to PostgreSQL while it is up."""
+
+    def __init__(self, url: str) -> None:
+        self.target = urlsplit(url)
+        self._query = dict(parse_qsl(self.target.query))
+        self.port = 0
+        self.loses_answer_to = b""
+        """The connection breaks when the server has answered a message that holds these bytes."""
+        self.silent = False
+        """Nothing passes, though connections stay open."""
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """The same database, seen through the proxy."""
+        login = self.target.netloc.rpartition("@")[0]
+        query = {name: value for name, value in self._query.items() if name not in _ADDRESS}
+        parameters = urlencode(query, quote_via=quote)
+        return f"postgresql://{login}@127.0.0.1:{self.port}{self.target.path}?{parameters}"
+
+    async def up(self) -> None:
+        """Accept connections, always on the same port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Refuse new connections and break the others."""
+        if self._server:
+            self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)  # the other side takes notice
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await self._connect()
+        writers = {writer, server_writer}
+        self._writers |= writers
+        lost = asyncio.Event()
+
+        async def forward() -> None:
+            while data := await reader.read(65536):
+                if self.loses_answer_to and self.loses_answer_to in data:
+                    lost.set()
+                if not self.silent:
+                    server_writer.write(data)
+
+        async def answer() -> None:
+            while (data := await server_reader.read(65536)) and not lost.is_set():
+                writer.write(data)
+
+        pumps = [asyncio.create_task(forward()), asyncio.create_task(answer())]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for one in writers:
+            one.transport.abort()
+        with suppress(OSError):
+            await asyncio.gather(*pumps)
+        self._writers -= writers
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host = self._query.get("host") or self.target.hostname or "localhost"
+        port = int(self._query.get("port") or self.target.port or 5432)
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
