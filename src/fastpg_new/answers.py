@@ -49,7 +49,8 @@ class Questions:
                     f"there is no answer called {key}", f"the answers are {', '.join(self)}"
                 )
             if problem := self.problem(key, value):
-                raise BadInput(f"the {key} {_shortened(value)} {problem}", _HINTS.get(key, _HINT))
+                what = f"the {'name' if key == NAME else key} {_shortened(value)}"
+                raise BadInput(f"{what} {problem}", _HINTS.get(key, _HINT))
 
     def unanswered(self, answers: Iterable[str]) -> list[str]:
         """The questions that remain."""

@@ -1,5 +1,7 @@
 """One call of Copier."""
 
+import os
+import stat
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ def render(
     from copier._main import Worker
     from copier._settings import SettingsModel
     from copier.errors import InteractiveSessionError, UnsafeTemplateError
+    from plumbum import ProcessExecutionError
 
     class OutsideGit(Worker):
         """Copier asks git about every file, 5 ms each; nothing here is tracked yet."""
@@ -48,13 +51,27 @@ def render(
         raise BadInput(
             "the template runs code of its own", "take one without tasks and Jinja extensions"
         ) from error
+    except ProcessExecutionError as error:  # an OSError to plumbum
+        complaint = error.stderr.strip().splitlines() or [f"git ended with {error.retcode}"]
+        raise FastpgNewError(
+            f"the template cannot be read: {complaint[-1]}", "check the space that is left"
+        ) from error
     except OSError:
         raise
     except Exception as error:
         raise FastpgNewError(
             f"the template cannot be rendered: {error}", f"its commit is {template.commit}"
         ) from error
+    _respect_umask(project)
     return _recorded(project)
+
+
+def _respect_umask(project: Path) -> None:
+    """Copier gives executables to everybody."""
+    os.umask(umask := os.umask(0))
+    for path in project.rglob("*"):
+        if (mode := path.stat().st_mode) & umask:
+            path.chmod(stat.S_IMODE(mode) & ~umask)
 
 
 def _recorded(project: Path) -> dict[str, str]:

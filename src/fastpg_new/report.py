@@ -44,8 +44,8 @@ class Report:
 
     def summary(self, created: Created) -> None:
         """What was answered at the prompts, and how to give the same answers without them."""
-        rows = [f"  {key:<14} {value}" for key, value in created.answers.items()]
-        self._say(*rows, "", "The same again, without questions:", f"  {created.replay}", "")
+        rows = [f"  {key:<13} {value}" for key, value in created.answers.items()]
+        self._say("", *rows, "", "The same again, without questions:", (created.replay, "cyan"), "")
 
     def result(self, created: Created) -> None:
         """The end."""
@@ -54,14 +54,13 @@ class Report:
         elif created.dry_run:
             _write(sys.stdout, "\n".join(created.files))
         else:
-            steps = [f"  {step}" for step in created.next_steps]
             self._say(
-                f"Created {created.path} ({len(created.files)} files)",
-                f"Locked dependencies: {created.lock}",
-                f"Repository: {created.git}",
+                (f"Created {created.path} ({len(created.files)} files)", "bold green"),
+                f"  uv.lock     {created.lock}",
+                f"  repository  {created.git}",
                 "",
                 "Next steps:",
-                *steps,
+                *((f"  {step}", "cyan") for step in created.next_steps),
             )
 
     def failure(self, error: FastpgNewError) -> None:
@@ -71,9 +70,18 @@ class Report:
             _write(sys.stdout, json.dumps(document, indent=2))
         _write(sys.stderr, f"error: {_one_line(error.message)}\nhint: {_one_line(error.hint)}")
 
-    def _say(self, *lines: str) -> None:
-        if self._talks:
-            _write(sys.stdout, "\n".join(lines))
+    def _say(self, *lines: str | tuple[str, str]) -> None:
+        """Print texts, some with a style. Rich finds no markup in them: they hold users' words."""
+        if not self._talks:
+            return
+        from rich.console import Console
+
+        console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+        with console.capture() as captured:
+            for line in lines:
+                text, style = (line, None) if isinstance(line, str) else line
+                console.print(text, style=style)
+        _write(sys.stdout, captured.get().rstrip("\n"))
 
 
 def _write(stream: TextIO, text: str) -> None:
