@@ -1,0 +1,232 @@
+"""Where the template comes from, and what a project remembers of it."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+
+from fastpg_new import addresses
+
+from .conftest import ROOT, SMALL_TEMPLATE, Run, everything, git, make_template, tree
+
+FAST = ("--defaults", "--no-lock", "--no-git", "--quiet")
+CANONICAL = "https://fastpg-new.invalid/fastpg-new.git"
+
+Remembered = Callable[[Path], dict[str, str]]
+
+
+def remembered(project: Path) -> dict[str, str]:
+    answers: dict[str, str] = yaml.safe_load((project / ".copier-answers.yml").read_text())
+    return answers
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, variables: dict[str, str]) -> Path:
+    """A checkout of the generator, with a small template."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    return make_template(root, SMALL_TEMPLATE, variables)
+
+
+@pytest.fixture
+def from_checkout(fastpg: Run, checkout: Path) -> Run:
+    def run(*arguments: str, root: Path = checkout, **env: str) -> subprocess.CompletedProcess[str]:
+        done = fastpg(*arguments, *FAST, env=env | {"PYTHONPATH": str(root / "src")})
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def test_a_checkout_renders_what_is_committed_and_nothing_else(
+    from_checkout: Run, checkout: Path, here: Path, variables: dict[str, str]
+) -> None:
+    from_checkout("shop")
+    (here / "shop").rename(here / "clean")
+    (checkout / "template/README.md.jinja").write_text("changed")
+    (checkout / "template/untracked").touch()
+    (checkout / "template/staged").touch()
+    git("add", "template/staged", cwd=checkout, env=variables)
+    (checkout / "copier.yml").write_text("project_name: {type: str}")
+    from_checkout("shop")
+    assert tree(here / "shop") == tree(here / "clean")
+
+
+def test_a_checkout_without_an_origin_remembers_the_canonical_address(
+    from_checkout: Run, checkout: Path, here: Path, variables: dict[str, str]
+) -> None:
+    from_checkout("shop")
+    short = git("rev-parse", "--short", "HEAD", cwd=checkout, env=variables)
+    assert remembered(here / "shop")["_src_path"] == CANONICAL
+    assert remembered(here / "shop")["_commit"] == short
+
+
+def test_a_checkout_remembers_its_origin_and_its_tag(
+    from_checkout: Run, checkout: Path, here: Path, variables: dict[str, str]
+) -> None:
+    origin = "https://ann:secret@git.example/fastpg"
+    git("remote", "add", "origin", origin, cwd=checkout, env=variables)
+    git("tag", "v9.9.9", cwd=checkout, env=variables)
+    from_checkout("shop")
+    assert remembered(here / "shop")["_src_path"] == "git+https://git.example/fastpg"
+    assert remembered(here / "shop")["_commit"] == "v9.9.9"
+
+
+@pytest.mark.parametrize(
+    ("origin", "address"),
+    [
+        ("https://git.example/x.git", "https://git.example/x.git"),
+        ("https://git.example/x", "git+https://git.example/x"),
+        ("https://token@git.example/x.git", "https://git.example/x.git"),
+        ("git+https://a:b@git.example/x", "git+https://git.example/x"),
+        ("git@git.example:a/x.git", "git@git.example:a/x.git"),
+        ("ssh://git@git.example:22/a/x", "git+ssh://git@git.example:22/a/x"),
+        ("/home/ann/x.git", CANONICAL),
+        ("../x", CANONICAL),
+        ("file:///home/ann/x.git", CANONICAL),
+    ],
+)
+def test_an_address_is_remembered_if_it_works_for_others(origin: str, address: str) -> None:
+    assert addresses.public(origin) == address
+
+
+def test_a_checkout_of_somebody_else_will_do(from_checkout: Run, here: Path) -> None:
+    from_checkout("shop", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert (here / "shop/pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("how", ["shallow", "detached", "worktree"])
+def test_unusual_checkouts_will_do(
+    how: str, from_checkout: Run, checkout: Path, here: Path, tmp_path: Path,
+    variables: dict[str, str],
+) -> None:  # fmt: skip
+    git("commit", "--allow-empty", "-m", "Second", cwd=checkout, env=variables)
+    other = tmp_path / "other"
+    if how == "shallow":
+        git("clone", "--depth=1", f"file://{checkout}", str(other), cwd=tmp_path, env=variables)
+    elif how == "worktree":
+        git("worktree", "add", "--detach", str(other), cwd=checkout, env=variables)
+    else:
+        git("clone", str(checkout), str(other), cwd=tmp_path, env=variables)
+        git("checkout", "--detach", cwd=other, env=variables)
+        git("commit", "--allow-empty", "-m", "On no branch", cwd=other, env=variables)
+    from_checkout("shop", root=other)
+    commit = remembered(here / "shop")["_commit"]
+    head = git("rev-parse", "HEAD", cwd=other, env=variables)
+    assert head.startswith(commit)
+
+
+def test_line_endings_do_not_depend_on_the_user(
+    from_checkout: Run, here: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gitconfig").write_text("[core]\nautocrlf = true\neol = crlf\n")
+    from_checkout("shop", GIT_CONFIG_GLOBAL=str(tmp_path / "gitconfig"))
+    assert all(b"\r" not in content for _, content in tree(here / "shop").values())
+
+
+def test_defaults_do_not_depend_on_the_user(from_checkout: Run, here: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.yml").write_text("defaults: {ci: none, author_name: Eve}\n")
+    from_checkout("shop", COPIER_SETTINGS_PATH=str(tmp_path / "settings.yml"))
+    assert remembered(here / "shop")["author_name"] == ""
+
+
+def test_copier_alone_gives_the_same_project_without_trust(
+    fastpg: Run, here: Path, variables: dict[str, str]
+) -> None:
+    head = git("rev-parse", "HEAD", cwd=ROOT, env=variables)
+    data = {"project_name": "my-shop", "description": 'It\'s {{ 7*7 }} "x"', "ci": "gitlab"}
+    pairs = [f"--data={key}={value}" for key, value in data.items()]
+    done = fastpg("my-shop", *FAST, *pairs, f"--template={ROOT}")
+    assert done.returncode == 0, done.stderr
+    copier.run_copy(str(ROOT), here / "alone", data, vcs_ref=head, defaults=True, quiet=True)
+    assert tree(here / "alone") == tree(here / "my-shop")
+
+
+def test_a_template_far_away_is_read_at_its_head(
+    fastpg: Run, here: Path, small_template: Path
+) -> None:
+    done = fastpg("shop", *FAST, f"--template=file://{small_template}")
+    assert done.returncode == 0, done.stderr
+    assert remembered(here / "shop")["_src_path"] == f"git+file://{small_template}"
+
+
+@pytest.mark.parametrize("address", ["https://nowhere.invalid/x.git", "nothing/here", "/dev/null"])
+def test_a_template_that_cannot_be_read_is_an_error(address: str, fastpg: Run, here: Path) -> None:
+    failed = fastpg("shop", *FAST, f"--template={address}")
+    assert failed.returncode in {1, 2}
+    assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"]
+    assert everything(here) == []
+
+
+def test_a_project_can_be_updated_by_copier_alone(
+    fastpg: Run, here: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    (tmp_path / "template").mkdir()
+    root = make_template(tmp_path / "template", SMALL_TEMPLATE, variables)
+    git("tag", "v1.0.0", cwd=root, env=variables)
+    done = fastpg("shop", "--defaults", f"--template={root}")
+    assert done.returncode == 0, done.stderr
+    (root / "template/news").write_text("new")
+    for command in (["add", "-A"], ["commit", "-m", "News"], ["tag", "v1.1.0"]):
+        git(*command, cwd=root, env=variables)
+    copier.run_update(here / "shop", defaults=True, overwrite=True, quiet=True)
+    assert remembered(here / "shop")["_commit"] == "v1.1.0"
+    assert (here / "shop/news").read_text() == "new"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Path:
+    """A clone and, beside it, the wheel that its sdist builds, installed."""
+    place = tmp_path_factory.mktemp("wheel")
+
+    def run(*command: str, cwd: Path = place) -> None:
+        subprocess.run(command, cwd=cwd, env=variables, check=True, capture_output=True)
+
+    run("git", "clone", str(ROOT), "checkout")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", cwd=place / "checkout")
+    (sdist,) = (place / "checkout/dist").glob("*.tar.gz")
+    run("tar", "xf", str(sdist), "--strip-components=1", "--one-top-level=sdist")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=place / "sdist")
+    (wheel,) = (place / "sdist/dist").glob("*.whl")
+    run("uv", "pip", "install", "--no-deps", "--target=site", str(wheel))
+    return place
+
+
+def test_a_wheel_renders_its_own_release_as_the_checkout_does(
+    installed: Path, fastpg: Run, here: Path
+) -> None:
+    for name, path in (("wheel", installed / "site"), ("checkout", installed / "checkout/src")):
+        done = fastpg("shop", *FAST, env={"PYTHONPATH": str(path)})
+        assert done.returncode == 0, done.stderr
+        (here / "shop").rename(here / name)
+    wheel, checkout = tree(here / "wheel"), tree(here / "checkout")
+    assert remembered(here / "wheel")["_src_path"] == CANONICAL
+    assert remembered(here / "wheel")["_commit"] == "v0.1.0"
+    assert wheel.pop(".copier-answers.yml") != checkout.pop(".copier-answers.yml")
+    assert wheel == checkout
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://git.example/fork.git", "https://git.example/fork.git"),
+        ("file:///home/ann/fork", CANONICAL),
+    ],
+)
+def test_an_installation_from_git_remembers_that_address(
+    url: str, address: str, installed: Path, fastpg: Run, here: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(installed / "site", tmp_path / "site")
+    (information,) = (tmp_path / "site").glob("*.dist-info")
+    (information / "direct_url.json").write_text(
+        f'{{"url": "{url}", "vcs_info": {{"vcs": "git", "commit_id": "0"}}}}'
+    )
+    done = fastpg("shop", *FAST, env={"PYTHONPATH": str(tmp_path / "site")})
+    assert done.returncode == 0, done.stderr
+    assert remembered(here / "shop")["_src_path"] == address
