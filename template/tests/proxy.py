@@ -26,8 +26,10 @@ class Proxy:
         """The same database, seen through the proxy."""
         login = self.target.netloc.rpartition("@")[0]
         query = {name: value for name, value in self._query.items() if name not in _ADDRESS}
-        parameters = urlencode(query, quote_via=quote)
-        return f"postgresql://{login}@127.0.0.1:{self.port}{self.target.path}?{parameters}"
+        address = f"{login}@127.0.0.1:{self.port}"
+        return self.target._replace(
+            netloc=address, query=urlencode(query, quote_via=quote)
+        ).geturl()
 
     async def up(self) -> None:
         """Accept connections, always on the same port."""

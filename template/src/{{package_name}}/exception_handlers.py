@@ -15,6 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .database.sqlstate import facts, problem_of
 from .problems import DatabaseUnavailable, FieldError, InternalError, InvalidRequest, response
 
+# JSON that is not UTF-8, or nested too deep, or holds too long a number: FastAPI answers 400 to
+# these, but 422 to JSON that has a comma too many. To a client it is the same mistake.
+_UNREADABLE = (ValueError, RecursionError)
+
 log = structlog.get_logger()
 
 
@@ -59,6 +63,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if exception.status_code == 405:
         # Starlette names the methods of the first route that matches, not of all.
         exception.headers = {**(exception.headers or {}), "Allow": ", ".join(_allowed(request))}
+    if exception.status_code == 400 and isinstance(exception.__cause__, _UNREADABLE):
+        unreadable: FieldError = {"in": "body", "pointer": "", "detail": exception.detail}
+        exception = InvalidRequest(errors=[unreadable])
     return response(exception, request.scope)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, TypedDict
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -168,7 +169,7 @@ def response(error: HTTPException, scope: Mapping[str, Any]) -> ProblemResponse:
         content["title"] = error.title
     if error.detail != content["title"]:
         content["detail"] = error.detail
-    content["instance"] = scope["path"]
+    content["instance"] = quote(scope["path"])
     content["request_id"] = scope.get("request_id")
     if isinstance(error, Problem) and error.errors:
         content["errors"] = error.errors
