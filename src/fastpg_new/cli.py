@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import typer
 from typer.exceptions import TyperException
 
-from fastpg_new.errors import BadInput, FastpgNewError, Interrupted
+from fastpg_new.errors import BadInput, FastpgNewError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -29,8 +29,6 @@ def run(arguments: list[str]) -> int:
     except TyperException as error:
         usage = BadInput(error.format_message(), "fastpg-new --help lists what can be given")
         return _failed(usage, arguments)
-    except KeyboardInterrupt:
-        return _failed(Interrupted("interrupted", "nothing was created"), arguments)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _failed(

@@ -32,16 +32,18 @@ class Request:
 
 def create(request: Request, report: Report) -> Created:
     """Validate the name, collect answers, render, rename into place, lock, commit."""
+    target = None
     temporary = Path(tempfile.gettempdir())
-    with interruptible(), workspace(temporary, "template") as scratch:
-        scratch.mkdir()
-        template = source.find(request.template, scratch)
-        questions = Questions(template.read("copier.yml"))
-        target = Target(_path(request, questions))
-        answers = _checked(request, questions, target)
-        prefilled = prompts.prefilled(questions) if request.interactive else None
-        try:
-            with workspace(temporary if request.dry_run else target.ancestor, target.name) as new:
+    try:
+        with interruptible(), workspace(temporary, "template") as scratch:
+            scratch.mkdir()
+            template = source.find(request.template, scratch)
+            questions = Questions(template.read("copier.yml"))
+            target = Target(_path(request, questions))
+            answers = _checked(request, questions, target)
+            prefilled = prompts.prefilled(questions) if request.interactive else None
+            parent = temporary if request.dry_run else target.ancestor
+            with workspace(parent, target.name) as new:
                 answers = render(template, new, answers, prefilled)
                 created = _described(request, target, answers, new)
                 if request.dry_run:
@@ -50,8 +52,9 @@ def create(request: Request, report: Report) -> Created:
             if request.interactive:
                 report.summary(created)
             return _finished(request, target, created, report)
-        except KeyboardInterrupt as error:
-            raise Interrupted("interrupted", target.remains()) from error
+    except KeyboardInterrupt as error:
+        remains = target.remains() if target else "nothing was created"
+        raise Interrupted("interrupted", remains) from error
 
 
 def _path(request: Request, questions: Questions) -> str:

@@ -20,7 +20,10 @@ def ask_name(questions: Questions) -> str:
     def check(name: str) -> bool | str:
         return questions.problem(NAME, name) or True
 
-    name: str = questionary.text("Name of the service", validate=check).unsafe_ask()
+    try:
+        name: str = questionary.text("Name of the service", validate=check).unsafe_ask()
+    except EOFError as error:
+        raise KeyboardInterrupt from error
     return name
 
 

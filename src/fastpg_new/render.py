@@ -56,7 +56,7 @@ def render(
         raise FastpgNewError(
             f"the template cannot be read: {complaint[-1]}", "check the space that is left"
         ) from error
-    except OSError:
+    except (KeyboardInterrupt, OSError):  # Copier derives the former from Exception too
         raise
     except Exception as error:
         raise FastpgNewError(

@@ -1,0 +1,99 @@
+"""Rendered services, each with the tools that its own developers would use."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+LONG = "a-service-whose-name-is-as-long-as-it-is"
+HOSTILE = 'Says "hi", it\'s {{ 7 * 7 }} {% raw %} C:\\new [bold] `x` *y* <b> # & | 🎈 é'
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of the answer matrix."""
+
+    name: str = "my-service"
+    answers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        authors = "+".join(key for key in ("author_name", "author_email") if self.answers.get(key))
+        return f"{self.name}-{self.answers.get('ci', 'github')}-{authors or 'nobody'}"
+
+
+NOBODY: dict[str, str] = {}
+SOMEBODY = {"author_name": "Ada Lovelace", "author_email": "ada@example.org"}
+TEAM = {"author_name": HOSTILE, "description": HOSTILE}
+MATRIX = [
+    Member(name, {"ci": ci, **author})
+    for (ci, author), name in zip(
+        product(("github", "gitlab", "none"), (NOBODY, SOMEBODY, TEAM)),
+        ("ab", "my-service", LONG) * 3,
+        strict=True,
+    )
+]
+DEFAULT = Member()
+OFF = Member("ab", {"ci": "none"})
+ON = Member(LONG, {"ci": "gitlab", **TEAM, "author_email": "team@example.org"})
+
+
+@dataclass(frozen=True)
+class Service:
+    """A rendered project, and commands run in it as a developer would."""
+
+    member: Member
+    path: Path
+
+    @property
+    def package(self) -> Path:
+        return self.path / "src" / self.member.name.replace("-", "_")
+
+    def files(self) -> list[Path]:
+        """What was rendered: neither environment nor caches."""
+        listed = self.run("git", "ls-files", "--cached", "--others", "--exclude-standard")
+        return [self.path / name for name in listed.splitlines()]
+
+    def run(self, *command: str, **variables: str) -> str:
+        """Run a command, which must succeed, and return what it printed."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DATABASE_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
+        }
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=inherited | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-8000:]}"
+        return done.stdout
+
+
+def create(member: Member, parent: Path) -> Service:
+    """Create a service with the command itself."""
+    data = [f"--data={key}={value}" for key, value in member.answers.items()]
+    command = [sys.executable, "-m", "fastpg_new", member.name, "--defaults", "--no-git", *data]
+    done = subprocess.run(
+        command, cwd=parent, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    service = Service(member, parent / member.name)
+    service.run("git", "init", "--quiet")
+    return service
+
+
+@pytest.fixture(scope="session")
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A service with the answers that the test is parametrised with; the default one otherwise."""
+    member: Member = getattr(request, "param", DEFAULT)
+    service = create(member, tmp_path_factory.mktemp("product"))
+    service.run("uv", "sync", "--quiet")
+    return service

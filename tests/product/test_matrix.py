@@ -1,0 +1,78 @@
+"""Whatever is answered, the rendered project is right."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.product.conftest import HOSTILE, MATRIX, Service
+
+every_member = pytest.mark.parametrize("service", MATRIX, ids=str, indirect=True)
+
+
+@every_member
+class TestEveryMember:
+    def test_nothing_of_the_template_is_left(self, service: Service) -> None:
+        for file in service.files():
+            text = file.read_text().replace(HOSTILE, "").replace(_markdown(HOSTILE), "")
+            assert not re.search(r"(?<!\$)\{\{|\{%|\{#|fastpg", text), file
+            assert not re.search(r"[ \t]+$|\n\n\Z", text, re.MULTILINE) or file.suffix == ".md", (
+                file
+            )
+
+    def test_formatter_linter_and_type_checker_are_content(self, service: Service) -> None:
+        service.run("uv", "run", "ruff", "format", "--check")
+        service.run("uv", "run", "ruff", "check")
+        service.run("uv", "run", "mypy")
+
+    def test_text_answers_arrive_unchanged(self, service: Service) -> None:
+        project = tomllib.loads((service.path / "pyproject.toml").read_text())["project"]
+        answers = service.member.answers
+        assert project["description"] == answers.get(
+            "description", "A FastAPI service on PostgreSQL"
+        )
+        author = {
+            key: answers[f"author_{key}"] for key in ("name", "email") if f"author_{key}" in answers
+        }
+        assert project["authors"] == ([author] if author else [])
+
+    def test_data_files_can_be_read(self, service: Service) -> None:
+        for file in service.files():
+            if file.suffix in {".yml", ".yaml"}:
+                list(yaml.safe_load_all(file.read_text()))
+            elif file.suffix == ".toml":
+                tomllib.loads(file.read_text())
+
+    def test_no_trace_of_another_ci(self, service: Service) -> None:
+        chosen = service.member.answers["ci"]
+        for other in {"github", "gitlab"} - {chosen}:
+            for file in service.files():
+                if file.name == "uv.lock":
+                    continue
+                # Addresses of other people's projects are no traces.
+                text = re.sub(r"https?://\S+|ghcr\.io\S*", "", file.read_text())
+                assert other not in text.lower(), file
+                assert other not in str(file.relative_to(service.path)).lower()
+
+
+class TestBudget:
+    def test_the_default_project_is_small(self, service: Service) -> None:
+        ours = [file for file in service.files() if _is_outside_tests(service.path, file)]
+        assert len(ours) <= 60
+        lines = [line for file in ours if file.suffix == ".py" for line in file.open()]
+        assert len(lines) <= 2000
+        project = tomllib.loads((service.path / "pyproject.toml").read_text())["project"]
+        assert len(project["dependencies"]) <= 12
+
+    def test_instructions_for_agents_are_short(self, service: Service) -> None:
+        assert len((service.path / "AGENTS.md").read_text().splitlines()) <= 60
+
+
+def _is_outside_tests(root: Path, file: Path) -> bool:
+    return file.relative_to(root).parts[0] != "tests"
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|~$&])", r"\\\1", text)
