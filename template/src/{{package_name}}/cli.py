@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
+from asyncpg import PostgresError
+from sqlalchemy.exc import DBAPIError
 
 from . import __version__, logs
 from .database import migrate
@@ -26,8 +28,11 @@ def main() -> None:
         sys.exit(f"error: a setting is missing or malformed\n{error}")
     except migrate.RolesMissing as error:
         sys.exit(f"error: {error}\nhint: run `db roles` once, as a login that may create roles")
+    except (DBAPIError, PostgresError) as error:
+        driver = error.driver_exception if isinstance(error, DBAPIError) else error
+        sys.exit(f"error: PostgreSQL says: {driver}")
     except OSError as error:
-        sys.exit(f"error: {error.strerror or error}")
+        sys.exit(f"error: cannot reach PostgreSQL: {error.strerror or error}")
 
 
 @cli.callback(invoke_without_command=True)

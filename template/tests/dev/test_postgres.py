@@ -39,9 +39,9 @@ def server() -> Iterator[postgres.Server]:
         yield server
 
 
-def query(url: str, statement: str, **options: Any) -> object:
+def query(url: str, statement: str) -> object:
     async def ask() -> object:
-        connection = await asyncpg.connect(url, **options)
+        connection = await asyncpg.connect(url)
         try:
             return await connection.fetchval(statement)
         finally:
@@ -150,8 +150,7 @@ def test_only_the_servers_user_can_enter_its_directories(server: postgres.Server
         assert (facts.st_uid, facts.st_mode & 0o777) == (expected_uid(), 0o700)
 
 
-def test_without_a_port_nothing_listens_on_tcp(server: postgres.Server) -> None:
-    assert (server.port, server.password) == (None, None)
+def test_nothing_listens_on_tcp(server: postgres.Server) -> None:
     assert query(server.url(), "SHOW listen_addresses") == ""
 
 
@@ -166,28 +165,15 @@ def test_a_throw_away_server_leaves_nothing_behind() -> None:
         assert caller.has_left_nothing()
 
 
-def test_tcp_wants_the_password() -> None:
-    with postgres.running(port=0) as server:
-        address = f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
-
-        assert query(address, "SELECT inet_server_port()", password=server.password) == server.port
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            query(address, "SELECT 1", password="guess")
-        assert query(server.url(), "SHOW listen_addresses") == "127.0.0.1"
-        assert str(server.password) not in repr(server)
-
-
 def test_kept_data_are_there_at_the_next_start(data_directory: Path) -> None:
-    with postgres.running(data_directory, port=0) as server:
+    with postgres.running(data_directory) as server:
         query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer")
-        password = server.password
         major = int(str(query(server.url(), "SHOW server_version_num"))) // 10_000
         assert server.data_directory == data_directory / str(major) / "data"
         assert query(server.url(), "SHOW fsync") == "on"
 
-    with postgres.running(data_directory, port=0) as server:
+    with postgres.running(data_directory) as server:
         assert query(server.url(), "SELECT answer FROM kept") == 42
-        assert server.password == password
 
 
 def test_data_survive_a_power_cut(data_directory: Path) -> None:
