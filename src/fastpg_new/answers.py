@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jinja2.sandbox import SandboxedEnvironment
+
 from fastpg_new.errors import BadInput
 
 NAME = "project_name"
@@ -17,9 +20,6 @@ class Questions:
     """The questions of a template."""
 
     def __init__(self, copier_yml: str) -> None:
-        import yaml
-        from jinja2.sandbox import SandboxedEnvironment
-
         entries: dict[str, Any] = yaml.safe_load(copier_yml)
         self._questions = {
             key: entry
@@ -80,8 +80,6 @@ def _from_pair(pair: str) -> tuple[str, str]:
 
 
 def _from_file(file: Path) -> dict[str, str]:
-    import yaml
-
     try:
         answers = yaml.safe_load(file.read_bytes())
     except (OSError, yaml.YAMLError) as error:

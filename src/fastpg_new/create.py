@@ -12,7 +12,7 @@ from fastpg_new.answers import NAME, Questions, command
 from fastpg_new.errors import BadInput, Interrupted
 from fastpg_new.render import render
 from fastpg_new.report import Created, Report
-from fastpg_new.staging import interruptible, workspace
+from fastpg_new.staging import listening, workspace
 from fastpg_new.target import Target
 
 
@@ -35,7 +35,7 @@ def create(request: Request, report: Report) -> Created:
     target = None
     temporary = Path(tempfile.gettempdir())
     try:
-        with interruptible(), workspace(temporary, "template") as scratch:
+        with listening(), workspace(temporary, "template") as scratch:
             scratch.mkdir()
             template = source.find(request.template, scratch)
             questions = Questions(template.read("copier.yml"))

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+import questionary
+
 from fastpg_new.answers import NAME, Questions
 from fastpg_new.git import environment
 
@@ -15,7 +17,6 @@ def possible() -> bool:
 
 def ask_name(questions: Questions) -> str:
     """The name, when the command line has none."""
-    import questionary
 
     def check(name: str) -> bool | str:
         return questions.problem(NAME, name) or True

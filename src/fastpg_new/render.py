@@ -6,10 +6,22 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+from copier._main import Worker
+from copier._settings import SettingsModel
+from copier.errors import InteractiveSessionError, UnsafeTemplateError
+from plumbum import ProcessExecutionError
+
 from fastpg_new.errors import BadInput, FastpgNewError
 from fastpg_new.source import Template, serving
 
 _ANSWERS_FILE = ".copier-answers.yml"
+
+
+class OutsideGit(Worker):
+    """Copier asks git about every file, 5 ms each; nothing here is tracked yet."""
+
+    def _sync_git_index_executable_bit(self, *_: object) -> None: ...
 
 
 def render(
@@ -19,16 +31,6 @@ def render(
     prefilled: Mapping[str, str] | None,
 ) -> dict[str, str]:
     """Render into `project` and return all answers; ask for the rest where `prefilled` is given."""
-    from copier._main import Worker
-    from copier._settings import SettingsModel
-    from copier.errors import InteractiveSessionError, UnsafeTemplateError
-    from plumbum import ProcessExecutionError
-
-    class OutsideGit(Worker):
-        """Copier asks git about every file, 5 ms each; nothing here is tracked yet."""
-
-        def _sync_git_index_executable_bit(self, *_: object) -> None: ...
-
     try:
         with (
             warnings.catch_warnings(action="ignore"),
@@ -75,7 +77,5 @@ def _respect_umask(project: Path) -> None:
 
 
 def _recorded(project: Path) -> dict[str, str]:
-    import yaml
-
     answers = yaml.safe_load((project / _ANSWERS_FILE).read_bytes())
     return {key: value for key, value in answers.items() if not key.startswith("_")}

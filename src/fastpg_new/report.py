@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
+from rich.console import Console
+
 from fastpg_new.errors import FastpgNewError
 
 
@@ -74,8 +76,6 @@ class Report:
         """Print texts, some with a style. Rich finds no markup in them: they hold users' words."""
         if not self._talks:
             return
-        from rich.console import Console
-
         console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
         with console.capture() as captured:
             for line in lines:

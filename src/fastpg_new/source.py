@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from plumbum import local
+
 from fastpg_new import addresses
 from fastpg_new.errors import BadInput, FastpgNewError
 from fastpg_new.git import GitFailed, environment, git, isolated
@@ -47,8 +49,6 @@ def find(address: str | None, scratch: Path) -> Template:
 @contextmanager
 def serving(template: Template) -> Iterator[None]:
     """Let Copier find the template's address in our local repository, and nothing in caches."""
-    from plumbum import local
-
     redirect = {addresses.git_url(template.address): template.repository}
     wanted = isolated(template.scratch / "gitconfig", redirect) | {
         "COPIER_CACHE_DIR": str(template.scratch / "cache"),

@@ -17,14 +17,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OURS = re.compile(r"\.[a-z0-9_-]+\.fastpg-new-[a-z0-9_]{8}")
 
 
+def hold_signals() -> None:
+    """Let signals wait until somebody listens.
+
+    While modules are imported, KeyboardInterrupt would become the strangest errors.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
+def listening() -> Iterator[None]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, so that we clean up."""
-    before = {number: signal.signal(number, _interrupt) for number in _SIGNALS}
+    wanted = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    handlers = {number: signal.signal(number, _interrupt) for number in wanted}
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

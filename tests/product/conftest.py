@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 LONG = "a-service-whose-name-is-as-long-as-it-is"
 HOSTILE = 'Says "hi", it\'s {{ 7 * 7 }} {% raw %} C:\\new [bold] `x` *y* <b> # & | 🎈 é'
@@ -39,6 +40,14 @@ MATRIX = [
 DEFAULT = Member()
 OFF = Member("ab", {"ci": "none"})
 ON = Member(LONG, {"ci": "gitlab", **TEAM, "author_email": "team@example.org"})
+
+
+def parameters(*members: Member) -> list[ParameterSet]:
+    """One process of pytest-xdist for all tests of a member, since rendering takes a while."""
+    return [
+        pytest.param(member, id=str(member), marks=pytest.mark.xdist_group(str(member)))
+        for member in members
+    ]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.conftest import DEFAULT, OFF, ON, Service, create
+from tests.product.conftest import DEFAULT, OFF, ON, Service, create, parameters
 
 
-@pytest.mark.parametrize("service", [DEFAULT, OFF, ON], ids=str, indirect=True)
+@pytest.mark.parametrize("service", parameters(DEFAULT, OFF, ON), indirect=True)
 def test_its_own_check_is_green(service: Service) -> None:
     service.run("uv", "run", "poe", "check")
 
