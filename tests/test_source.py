@@ -58,6 +58,14 @@ def test_a_checkout_renders_what_is_committed_and_nothing_else(
     assert tree(here / "shop") == tree(here / "clean")
 
 
+def test_a_given_directory_is_rendered_as_committed_too(
+    fastpg: Run, checkout: Path, here: Path
+) -> None:
+    (checkout / "template/untracked").touch()
+    assert fastpg("shop", *FAST, f"--template={checkout}").returncode == 0
+    assert not (here / "shop/untracked").exists()
+
+
 def test_a_checkout_without_an_origin_remembers_the_canonical_address(
     from_checkout: Run, checkout: Path, here: Path, variables: dict[str, str]
 ) -> None:
@@ -154,6 +162,22 @@ def test_a_template_far_away_is_read_at_its_head(
     done = fastpg("shop", *FAST, f"--template=file://{small_template}")
     assert done.returncode == 0, done.stderr
     assert remembered(here / "shop")["_src_path"] == f"git+file://{small_template}"
+
+
+@pytest.mark.parametrize("content", [None, "- x", "a: [", "name: x"])
+def test_a_repository_that_is_no_template_is_refused(
+    content: str | None, fastpg: Run, here: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    root = tmp_path / "other"
+    git("init", str(root), cwd=tmp_path, env=variables)
+    if content:
+        (root / "copier.yml").write_text(content)
+        git("add", "-A", cwd=root, env=variables)
+    git("commit", "--allow-empty", "-m", "x", cwd=root, env=variables)
+    refused = fastpg("shop", *FAST, f"--template={root}")
+    assert refused.returncode == 2
+    assert [line.split(":")[0] for line in refused.stderr.splitlines()] == ["error", "hint"]
+    assert everything(here) == []
 
 
 @pytest.mark.parametrize("address", ["https://nowhere.invalid/x.git", "nothing/here", "/dev/null"])

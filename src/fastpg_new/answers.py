@@ -20,10 +20,9 @@ class Questions:
     """The questions of a template."""
 
     def __init__(self, copier_yml: str) -> None:
-        entries: dict[str, Any] = yaml.safe_load(copier_yml)
         self._questions = {
             key: entry
-            for key, entry in entries.items()
+            for key, entry in _entries(copier_yml).items()
             # A question that is never asked is computed from the others.
             if not key.startswith("_") and entry.get("when") is not False
         }
@@ -58,6 +57,19 @@ class Questions:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._questions)
+
+
+def _entries(copier_yml: str) -> dict[str, Any]:
+    try:
+        entries = yaml.safe_load(copier_yml)
+        if isinstance(entries, dict) and isinstance(entries.get(NAME), dict):
+            return {
+                key: entry if isinstance(entry, dict) else {"default": entry}
+                for key, entry in entries.items()
+            }
+    except yaml.YAMLError:
+        pass
+    raise BadInput(f"the template does not ask for a {NAME}", "give one that descends from ours")
 
 
 def given(pairs: Iterable[str], file: Path | None) -> dict[str, str]:

@@ -10,8 +10,11 @@ from pathlib import Path
 from fastpg_new.errors import FastpgNewError
 
 
-class GitFailed(Exception):
-    """A git command failed; the text is what it complained about, in one line."""
+class GitFailed(FastpgNewError):
+    """A git command failed; the message is what it complained about."""
+
+    def __init__(self, complaint: str) -> None:
+        super().__init__(f"git failed: {complaint}", "check the repository and the space left")
 
 
 def git(*arguments: str, cwd: Path, env: Mapping[str, str]) -> str:

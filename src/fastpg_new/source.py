@@ -31,7 +31,10 @@ class Template:
     def read(self, path: str) -> str:
         """A file of the template as it is committed."""
         env = isolated(self.scratch / "gitconfig")
-        return git("show", f"{self.commit}:{path}", cwd=self.repository, env=env)
+        try:
+            return git("show", f"{self.commit}:{path}", cwd=self.repository, env=env)
+        except GitFailed as error:
+            raise BadInput(f"{self.address} has no {path}", "give --template a template") from error
 
 
 def find(address: str | None, scratch: Path) -> Template:
@@ -79,7 +82,7 @@ def _given(address: str, scratch: Path) -> tuple[str, Path]:
         git("clone", "--mirror", "--", url, str(repository), cwd=scratch, env=environment())
     except GitFailed as error:
         raise FastpgNewError(
-            f"the template at {recorded} cannot be read: {error}",
+            f"the template at {recorded} cannot be read: {error.message}",
             "check the address, the network and your access to it",
         ) from error
     return recorded, repository
