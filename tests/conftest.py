@@ -38,8 +38,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def variables(home: Path) -> dict[str, str]:
     """The environment of the commands under test."""
-    kept = {name: os.environ[name] for name in ("PATH", "UV_CACHE_DIR") if name in os.environ}
-    return kept | {"HOME": str(home), "LANG": "C.UTF-8", "UV_OFFLINE": "1"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    uv = {"UV_OFFLINE": "1", "UV_PYTHON": sys.executable}
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8"} | uv
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def test_without_uv_the_project_stays_and_the_error_says_so(
         for tool in Path(directory).glob("*"):
             (tools / tool.name).unlink(missing_ok=True)
             (tools / tool.name).symlink_to(tool)
-    (tools / "uv").unlink()
+    (tools / "uv").unlink(missing_ok=True)
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setattr(sys, "executable", str(tools / "python"))
     assert run([str(tmp_path / "shop"), "--defaults", "--quiet", small]) == 1
