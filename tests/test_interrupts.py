@@ -26,10 +26,10 @@ def start(
 ) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str) -> subprocess.Popen[str]:
+    def begin(*arguments: str, template: Path = small_template) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "fastpg_new", *FAST, *arguments]
         process = subprocess.Popen(
-            [*command, f"--template={small_template}"],
+            [*command, f"--template={template}"],
             cwd=here, env=variables | {"TMPDIR": str(temporary)},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
@@ -75,9 +75,13 @@ def test_a_signal_at_any_moment_leaves_a_whole_project_or_nothing(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_files_are_rendered_leaves_nothing(
-    number: signal.Signals, start: Start, here: Path, temporary: Path
-) -> None:
-    process = start("far/shop")
+    number: signal.Signals, start: Start, here: Path, temporary: Path, tmp_path: Path,
+    variables: dict[str, str],
+) -> None:  # fmt: skip
+    (tmp_path / "long").mkdir()
+    many = {f"z/{count}.txt.jinja": "{{ project_name }}" for count in range(300)}
+    template = make_template(tmp_path / "long", SMALL_TEMPLATE | many, variables)
+    process = start("far/shop", template=template)
     wait_for(lambda: [file for place in staging(here) for file in place.rglob("*.toml")])
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
