@@ -86,10 +86,11 @@ class Service:
         return done.stdout
 
 
-def create(member: Member, parent: Path) -> Service:
+def create(member: Member, parent: Path, *options: str) -> Service:
     """Create a service with the command itself."""
     data = [f"--data={key}={value}" for key, value in member.answers.items()]
-    command = [sys.executable, "-m", "fastpg_new", member.name, "--defaults", "--no-git", *data]
+    options = ("--defaults", "--no-git", *options)
+    command = [sys.executable, "-m", "fastpg_new", member.name, *options, *data]
     done = subprocess.run(
         command, cwd=parent, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
@@ -103,6 +104,17 @@ def create(member: Member, parent: Path) -> Service:
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Service:
     """A service with the answers that the test is parametrised with; the default one otherwise."""
     member: Member = getattr(request, "param", DEFAULT)
-    service = create(member, tmp_path_factory.mktemp("product"))
+    return create(member, tmp_path_factory.mktemp("product"), "--no-lock")
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """One environment and one cache for the checks of all members: they have the same tools."""
+    service = create(DEFAULT, tmp_path_factory.mktemp("tools"), "--no-lock")
     service.run("uv", "sync", "--quiet")
-    return service
+    environment = service.path / ".venv"
+    return {
+        "UV_PROJECT_ENVIRONMENT": str(environment),
+        "UV_NO_SYNC": "1",
+        "MYPY_CACHE_DIR": str(environment / "mypy"),
+    }

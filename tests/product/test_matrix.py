@@ -24,10 +24,11 @@ class TestEveryMember:
                 file
             )
 
-    def test_formatter_linter_and_type_checker_are_content(self, service: Service) -> None:
-        service.run("uv", "run", "ruff", "format", "--check")
-        service.run("uv", "run", "ruff", "check")
-        service.run("uv", "run", "mypy")
+    def test_formatter_linter_and_type_checker_are_content(
+        self, service: Service, tools: dict[str, str]
+    ) -> None:
+        for check in (("ruff", "format", "--check"), ("ruff", "check"), ("mypy",)):
+            service.run("uv", "run", *check, **tools)
 
     def test_text_answers_arrive_unchanged(self, service: Service) -> None:
         project = tomllib.loads((service.path / "pyproject.toml").read_text())["project"]

@@ -6,14 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.conftest import DEFAULT, OFF, ON, Service, create, parameters
+from tests.product.conftest import DEFAULT, OFF, ON, Member, Service, create
 
 
-@pytest.mark.parametrize("service", parameters(DEFAULT, OFF, ON), indirect=True)
-def test_its_own_check_is_green(service: Service) -> None:
-    service.run("uv", "run", "poe", "check")
+def locked(member: Member, parent: Path, *options: str) -> Service:
+    service = create(member, parent, "--no-lock")
+    service.run("uv", "lock", "--quiet", *options)
+    service.run("uv", "sync", "--locked", "--quiet", *options)
+    return service
 
 
+def test_the_default_service_passes_its_own_check(tmp_path: Path) -> None:
+    locked(DEFAULT, tmp_path).run("uv", "run", "poe", "check")
+
+
+@pytest.mark.larger
+@pytest.mark.parametrize("member", [OFF, ON], ids=str)
+def test_other_services_pass_their_own_check(tmp_path: Path, member: Member) -> None:
+    locked(member, tmp_path).run("uv", "run", "poe", "check")
+
+
+@pytest.mark.larger
+@pytest.mark.parametrize("member", [DEFAULT, OFF, ON], ids=str)
+def test_the_lowest_versions_that_are_declared_will_do(tmp_path: Path, member: Member) -> None:
+    service = locked(member, tmp_path, "--resolution=lowest-direct")
+    service.run("uv", "run", "--no-sync", "pytest", "--numprocesses=auto")
+
+
+@pytest.mark.larger
 def test_without_the_example_domain_everything_stays_green(tmp_path: Path) -> None:
     service = create(DEFAULT, tmp_path)
     shutil.rmtree(service.package / "notes")
@@ -24,5 +44,29 @@ def test_without_the_example_domain_everything_stays_green(tmp_path: Path) -> No
     kept = [line for line in lines if not re.search(r"\bnotes\b", line)]
     assert len(lines) - len(kept) == 2  # its import and its use
     app.write_text("".join(kept))
-    service.run("uv", "sync", "--quiet")
     service.run("uv", "run", "poe", "check")
+
+
+@pytest.mark.larger
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_newer_pythons_will_do(tmp_path: Path, version: str) -> None:
+    service = create(DEFAULT, tmp_path)
+    service.run("uv", "sync", "--quiet", "--python", version)
+    service.run("uv", "run", "--python", version, "pytest", "--numprocesses=auto")
+
+
+@pytest.mark.larger
+def test_the_oldest_supported_postgresql_will_do(tmp_path: Path, postgresql_15: str) -> None:
+    service = create(DEFAULT, tmp_path)
+    service.run("uv", "run", "pytest", "--numprocesses=auto", DATABASE_URL=postgresql_15)
+
+
+@pytest.mark.larger
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_answer_surprises_a_fuzzer(tmp_path: Path, seed: int) -> None:
+    service = create(DEFAULT, tmp_path)
+    fuzz = service.path / "tests" / "test_fuzz.py"
+    text = fuzz.read_text()
+    assert '"--max-examples", "5"' in text
+    fuzz.write_text(text.replace('"5"', f'"150", "--seed", "{seed}"'))
+    service.run("uv", "run", "pytest", "tests/test_fuzz.py")
