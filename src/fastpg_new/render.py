@@ -3,7 +3,8 @@
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from copier.errors import InteractiveSessionError, UnsafeTemplateError
 from plumbum import ProcessExecutionError
 
 from fastpg_new.errors import BadInput, FastpgNewError
+from fastpg_new.git import GitFailed
 from fastpg_new.source import Template, serving
 
 _ANSWERS_FILE = ".copier-answers.yml"
@@ -31,22 +33,31 @@ def render(
     prefilled: Mapping[str, str] | None,
 ) -> dict[str, str]:
     """Render into `project` and return all answers; ask for the rest where `prefilled` is given."""
+    with (
+        _explained(template),
+        warnings.catch_warnings(action="ignore"),
+        serving(template),
+        OutsideGit(
+            src_path=template.address,
+            dst_path=project,
+            data=dict(answers),
+            vcs_ref=template.commit,
+            settings=SettingsModel(),  # not the user's, whose defaults nobody else has
+            defaults=prefilled is None,
+            user_defaults=dict(prefilled or {}),
+            quiet=True,
+        ) as worker,
+    ):
+        worker.run_copy()
+    _respect_umask(project)
+    return _recorded(project)
+
+
+@contextmanager
+def _explained(template: Template) -> Iterator[None]:
+    """Say in our words what Copier cannot do."""
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            serving(template),
-            OutsideGit(
-                src_path=template.address,
-                dst_path=project,
-                data=dict(answers),
-                vcs_ref=template.commit,
-                settings=SettingsModel(),  # not the user's, whose defaults nobody else has
-                defaults=prefilled is None,
-                user_defaults=dict(prefilled or {}),
-                quiet=True,
-            ) as worker,
-        ):
-            worker.run_copy()
+        yield
     except InteractiveSessionError as error:  # the end of input
         raise KeyboardInterrupt from error
     except UnsafeTemplateError as error:
@@ -54,18 +65,14 @@ def render(
             "the template runs code of its own", "take one without tasks and Jinja extensions"
         ) from error
     except ProcessExecutionError as error:  # an OSError to plumbum
-        complaint = error.stderr.strip().splitlines() or [f"git ended with {error.retcode}"]
-        raise FastpgNewError(
-            f"the template cannot be read: {complaint[-1]}", "check the space that is left"
-        ) from error
+        complaint = error.stderr.strip().splitlines() or [f"it ended with {error.retcode}"]
+        raise GitFailed(complaint[-1]) from error
     except (KeyboardInterrupt, OSError):  # Copier derives the former from Exception too
         raise
     except Exception as error:
         raise FastpgNewError(
             f"the template cannot be rendered: {error}", f"its commit is {template.commit}"
         ) from error
-    _respect_umask(project)
-    return _recorded(project)
 
 
 def _respect_umask(project: Path) -> None:
