@@ -1,8 +1,11 @@
 """Rendered services, each with the tools that its own developers would use."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -118,3 +121,35 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "UV_NO_SYNC": "1",
         "MYPY_CACHE_DIR": str(environment / "mypy"),
     }
+
+
+@pytest.fixture
+def older_postgresql() -> Iterator[str]:
+    """A server of the system's own PostgreSQL, older than the embedded one, and its superuser."""
+    version, bindir = min(
+        (int(path.parent.name), path) for path in Path("/usr/lib/postgresql").glob("*/bin")
+    )
+    assert 15 <= version < 18
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as name:
+        directory = Path(name)
+        shutil.chown(directory, "postgres")
+        data, options = directory / "data", f"-k {directory} -c listen_addresses= -c fsync=off"
+        _as_postgres(bindir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8")
+        _as_postgres(bindir / "pg_ctl", "-D", data, "-o", options, "-l", directory / "log", "start")
+        try:
+            yield f"postgresql://postgres@/postgres?host={directory}"
+        finally:
+            _as_postgres(bindir / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+def _as_postgres(*command: str | Path) -> None:
+    subprocess.run(
+        command,
+        user="postgres",
+        group="postgres",
+        extra_groups=[],
+        cwd="/",
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
