@@ -214,6 +214,8 @@ def test_hooks_signing_templates_and_ignores_of_the_user_do_not_matter(
     hooks.mkdir(parents=True)
     (hooks / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
     (hooks / "pre-commit").chmod(0o755)
+    (tmp_path / "template" / "info").mkdir()
+    (tmp_path / "template" / "info" / "exclude").write_text("run\n")
     (tmp_path / "ignore").write_text("*.md\nuv.lock\n")
     (tmp_path / ".gitconfig").write_text(
         f"[user]\nname = A\nemail = a@b.org\n[init]\ntemplateDir = {hooks.parent}\n"
@@ -223,7 +225,7 @@ def test_hooks_signing_templates_and_ignores_of_the_user_do_not_matter(
     done = fastpg("shop", "--defaults", small, env={"HOME": str(tmp_path)})
     assert "first commit on main" in done.stdout, done.stderr
     committed = git("ls-files", cwd=here / "shop", env=variables).splitlines()
-    assert {"README.md", "uv.lock"} <= set(committed)
+    assert {"README.md", "uv.lock", "run"} <= set(committed)
     assert b"\r" not in (here / "shop/README.md").read_bytes()
 
 
