@@ -1,7 +1,7 @@
 """Roles and migrations, from a checkout or from an installed wheel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 
@@ -10,7 +10,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -54,7 +53,7 @@ async def upgrade(owner_url: str) -> None:
 async def pending(database_url: str) -> list[str]:
     """Revisions that the database does not have yet, oldest first."""
     script = ScriptDirectory.from_config(config(database_url))
-    async with _connection(database_url) as connection:
+    async with _connected(lambda: asyncpg.connect(database_url, timeout=5)) as connection:
         context = await connection.run_sync(MigrationContext.configure)
         heads = await connection.run_sync(lambda _: context.get_current_heads())
     missing = script.iterate_revisions("heads", heads or "base")
@@ -76,25 +75,33 @@ async def migrating(owner_url: str) -> AsyncIterator[AsyncConnection]:
     Raises:
         RolesMissing: the owner does not exist yet.
     """
-    async with _connection(owner_url) as connection:
-        await connection.execute(text(f"SET lock_timeout = '{_TURN}'"))
-        await connection.execute(
-            text("SELECT pg_advisory_lock(hashtext(:name))"), {"name": f"{SERVICE} migrations"}
-        )
-        await connection.execute(text(f"SET lock_timeout = '{_LOCK}'"))
-        if not await connection.scalar(text("SELECT to_regrole(:name)"), {"name": OWNER}):
-            raise RolesMissing(f"role {OWNER} does not exist")
-        await connection.execute(text(f"SET ROLE {OWNER}"))
-        await connection.commit()
+
+    async def connect() -> asyncpg.Connection:
+        connection = await asyncpg.connect(owner_url, timeout=5)
+        try:
+            await _take_turn_as_owner(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async with _connected(connect) as connection:
         yield connection
 
 
+async def _take_turn_as_owner(connection: asyncpg.Connection) -> None:
+    await connection.execute(f"SET lock_timeout = '{_TURN}'")
+    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"{SERVICE} migrations")
+    await connection.execute(f"SET lock_timeout = '{_LOCK}'")
+    if not await connection.fetchval("SELECT to_regrole($1)", OWNER):
+        raise RolesMissing(f"role {OWNER} does not exist")
+    await connection.execute(f"SET ROLE {OWNER}")
+
+
 @asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=lambda: asyncpg.connect(url, timeout=5),
-        poolclass=NullPool,
-    )
+async def _connected(
+    connect: Callable[[], Awaitable[asyncpg.Connection]],
+) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with engine.connect() as connection:
         yield connection

@@ -6,7 +6,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..problems import OutcomeUnknown
+from ..problems import DatabaseUnavailable, OutcomeUnknown
 from ..settings import Settings
 from .sqlstate import is_verdict
 
@@ -60,7 +60,7 @@ async def commit(session: AsyncSession) -> None:
     await session.flush()  # what breaks here has certainly not been committed
     try:
         await session.commit()
-    except Exception as error:
+    except (DBAPIError, DatabaseUnavailable) as error:
         if isinstance(error, DBAPIError) and is_verdict(error):
             raise
         raise OutcomeUnknown from error
