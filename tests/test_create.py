@@ -240,9 +240,9 @@ def test_an_inherited_git_directory_is_left_alone(
     assert not (tmp_path / "index").exists()
 
 
-def test_without_uv_the_project_stays_and_the_error_says_so(
-    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def without_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH with all tools but uv, and none beside Python either."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for directory in reversed(os.environ["PATH"].split(":")):
@@ -252,6 +252,24 @@ def test_without_uv_the_project_stays_and_the_error_says_so(
     (tools / "uv").unlink(missing_ok=True)
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setattr(sys, "executable", str(tools / "python"))
+
+
+@pytest.mark.usefixtures("without_uv")
+def test_a_uv_that_is_not_on_the_path_is_called_by_its_path(
+    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside = tmp_path / "venv" / "uv"
+    beside.parent.mkdir()
+    beside.symlink_to("/bin/true")
+    monkeypatch.setattr(sys, "executable", str(beside.with_name("python")))
+    assert run([str(tmp_path / "shop"), "--defaults", "--no-git", small]) == 0
+    assert f"  {beside} run pytest\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("without_uv")
+def test_without_uv_the_project_stays_and_the_error_says_so(
+    small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([str(tmp_path / "shop"), "--defaults", "--quiet", small]) == 1
     message = capsys.readouterr().err
     assert message.startswith("error: uv is not on PATH")

@@ -89,13 +89,18 @@ def _described(
     options = [f"--template={request.template}"] if request.template else []
     options += [] if request.lock else ["--no-lock"]
     options += [] if request.git else ["--no-git"]
+    uv = project.uv_command()
     return Created(
         path=str(target.path),
         dry_run=request.dry_run,
         answers=answers,
         files=sorted([*files, "uv.lock"] if request.lock else files),
         replay=command(target.shown, answers, options),
-        next_steps=[shlex.join(["cd", target.shown]), "uv run poe dev", "uv run pytest"],
+        next_steps=[
+            shlex.join(["cd", target.shown]),
+            shlex.join([uv, "run", "poe", "dev"]),
+            shlex.join([uv, "run", "pytest"]),
+        ],
     )
 
 

@@ -25,7 +25,7 @@ _GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
 def lock(project: Path, *, progress: bool) -> str:
     """Run `uv lock`; uv draws its own progress."""
     remedy = f"the project in {project} is complete; run `uv lock` in it"
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    uv = _uv()
     if not uv:
         raise FastpgNewError("uv is not on PATH, so nothing is locked", f"install uv: {remedy}")
     env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
@@ -44,6 +44,15 @@ def lock(project: Path, *, progress: bool) -> str:
             f"`uv lock` failed {complaint}".rstrip(), f"check the network: {remedy}"
         )
     return "done"
+
+
+def uv_command() -> str:
+    """How to call uv from where the user is: by its path, when PATH does not lead to it."""
+    return "uv" if shutil.which("uv") else _uv() or "uv"
+
+
+def _uv() -> str | None:
+    return shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
 
 def commit(project: Path, message: str) -> str:
