@@ -32,7 +32,6 @@ def create_app(settings: Settings) -> FastAPI:
         title=about["Name"],
         description=about["Summary"],
         version=about["Version"],
-        root_path=settings.root_path,
         lifespan=lifespan,
         routes=[*health.routes, *problems.routes],
         middleware=_middleware(settings),

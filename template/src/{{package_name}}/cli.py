@@ -61,6 +61,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "workers": settings.workers,
+        "root_path": settings.root_path,
         "forwarded_allow_ips": settings.forwarded_allow_ips,
         "timeout_graceful_shutdown": round(settings.drain_timeout),
         "server_header": False,
