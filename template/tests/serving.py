@@ -12,7 +12,7 @@ from fastapi import FastAPI
 @asynccontextmanager
 async def serving(app: FastAPI, **options: Any) -> AsyncIterator[str]:
     """Serve the application and yield its address."""
-    quiet = {"port": 0, "log_config": None, "access_log": False}
+    quiet: dict[str, Any] = {"port": 0, "log_config": None, "access_log": False}
     server = uvicorn.Server(uvicorn.Config(app, **quiet, **options))
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it)
