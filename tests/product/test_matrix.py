@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.product.conftest import HOSTILE, MATRIX, Service, parameters
+from tests.product.conftest import MATRIX, Service, parameters
 
 every_member = pytest.mark.parametrize("service", parameters(*MATRIX), indirect=True)
 
@@ -18,7 +18,8 @@ class TestEveryMember:
         for file in service.files():
             if file.name == ".copier-answers.yml":
                 continue
-            text = file.read_text().replace(HOSTILE, "").replace(_markdown(HOSTILE), "")
+            lines = file.read_text().splitlines(keepends=True)
+            text = "".join(line for line in lines if "7 * 7" not in line.replace("\\", ""))
             assert not re.search(r"(?<!\$)\{\{|\{%|\{#|fastpg", text), file
             assert not re.search(r"[ \t]+$|\n\n\Z", text, re.MULTILINE) or file.suffix == ".md", (
                 file
@@ -76,7 +77,3 @@ class TestBudget:
 
 def _is_outside_tests(root: Path, file: Path) -> bool:
     return file.relative_to(root).parts[0] != "tests"
-
-
-def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|~$&])", r"\\\1", text)
