@@ -32,6 +32,8 @@ def start(
             [*command, f"--template={template}"],
             cwd=here, env=variables | {"TMPDIR": str(temporary)},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # A shell's background jobs, such as a whole run of CI, are made to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         started.append(process)
         return process

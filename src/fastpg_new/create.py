@@ -44,7 +44,8 @@ def create(request: Request, report: Report) -> Created:
             prefilled = prompts.prefilled(questions) if request.interactive else None
             parent = temporary if request.dry_run else target.ancestor
             with workspace(parent, target.name) as new:
-                answers = render(template, new, answers, prefilled)
+                recorded = render(template, new, answers, prefilled)
+                answers = {key: recorded[key] for key in questions}  # in the order of asking
                 created = _described(request, target, answers, new)
                 if request.dry_run:
                     return created
