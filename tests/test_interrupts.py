@@ -157,3 +157,28 @@ def test_a_place_that_cannot_be_written_is_an_error(
     assert failed.returncode == 1
     assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"]
     assert everything(temporary) == []
+
+
+def test_an_interrupt_that_is_swallowed_comes_again(tmp_path: Path) -> None:
+    source = """
+import time
+from pathlib import Path
+from fastpg_new.staging import listening, workspace
+
+with listening(), workspace(Path(), "shop") as work:
+    work.mkdir()
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        time.sleep(30)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", source], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=10)
+    assert b"KeyboardInterrupt" in errors
+    assert list(tmp_path.iterdir()) == []

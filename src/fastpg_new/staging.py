@@ -34,6 +34,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -62,6 +63,7 @@ def workspace(parent: Path, name: str) -> Iterator[Path]:
             lock = _locked(directory)
         yield directory / "work"
     except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         _wait_for_children()
         raise
     finally:
@@ -78,6 +80,10 @@ def workspace(parent: Path, name: str) -> Iterator[Path]:
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
+    # The event loop of a prompt that is just being drawn can swallow it, seen once in some
+    # hundred times: so it comes again, until cleaning up begins.
+    signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1)
     raise KeyboardInterrupt
 
 
