@@ -27,13 +27,14 @@ from pyte.screens import Char
 PICTURE = Path(__file__).with_name("terminal.svg")
 TITLE = "fastpg-new"
 
-COLUMNS = 91  # the long command is broken between two words
+COLUMNS = 97  # the long command is broken between two words
 ROWS = 60  # more than the session fills: what scrolls away is not drawn
 CLEAR, DOWN, ENTER = "\x15", "\x1b[B", "\r"
 READY = "$\x1b[0;1m "
 
 # What is written at the prompt is bold; PS0 ends that when the command begins.
 SHELL = {"PS1": r"\[\e[1;32m\]$\[\e[0;1m\] ", "PS0": r"\e[0m", "TERM": "xterm-256color"}
+WORDS = re.compile(r"\S+( \S+)*")
 NETWORK = re.compile(r"SSL_|UV_|(HTTPS?|ALL|NO)_PROXY", re.IGNORECASE)
 
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
@@ -149,7 +150,7 @@ def play(home: Path) -> pyte.Screen:
     session = Session(home)
     session.start("fastpg-new")
     session.ask("Name of the service", "bookshelf")
-    session.ask("what the service does", f"{CLEAR}Who has borrowed which book")
+    session.ask("what the service does", f"{CLEAR}Lends books and remembers who has which one")
     session.ask("Author (", "")
     session.ask("e-mail", "")
     session.ask("Continuous integration", DOWN)
@@ -179,9 +180,7 @@ def draw(screen: pyte.Screen) -> str:
             *lights,
             f'<path d="M1 {BAR}.5H{width - 1}" stroke="{BORDER}"/>',
             f'<text x="{width / 2:g}" y="24" text-anchor="middle" fill="{QUIET}">{TITLE}</text>',
-            '<g xml:space="preserve">',
             *(text for row in range(rows) for text in _texts(screen, row)),
-            "</g>",
             f'<rect {cursor} width="{CELL}" height="18" fill="{QUIET}"/>',
             "</svg>\n",
         ]
@@ -189,15 +188,17 @@ def draw(screen: pyte.Screen) -> str:
 
 
 def _texts(screen: pyte.Screen, row: int) -> Iterator[str]:
-    """The parts of a row that look alike. Their length is given because the font is not."""
+    """The parts of a row that look alike, without wide gaps, which a browser would close.
+
+    The length of each is given because the width of the reader's font is not known.
+    """
     cells = [screen.buffer[row][column] for column in range(COLUMNS)]
     for style, group in groupby(enumerate(cells), lambda cell: _style(cell[1])):
         part = list(group)
-        text = "".join(cell.data for _, cell in part)
-        column = part[0][0] + len(text) - len(text.lstrip())
-        if text := text.strip():
-            place = f'x="{_x(column)}" y="{_y(row)}" textLength="{len(text) * CELL:g}"'
-            yield f"<text {place}{style}>{escape(text, quote=False)}</text>"
+        for found in WORDS.finditer("".join(cell.data for _, cell in part)):
+            words, column = found.group(), part[0][0] + found.start()
+            place = f'x="{_x(column)}" y="{_y(row)}" textLength="{len(words) * CELL:g}"'
+            yield f"<text {place}{style}>{escape(words, quote=False)}</text>"
 
 
 def _style(cell: Char) -> str:
