@@ -193,7 +193,22 @@ def test_data_wins_over_the_data_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["- a", "a", "", "description: 1", "description: [a]", "1: a", "a: 'b", "\x00", "description:"],
+    [
+        "- a",
+        "a",
+        "",
+        "description: 1",
+        "description: [a]",
+        "1: a",
+        "a: 'b",
+        "\x00",
+        "description:",
+        "description: 2024-13-45",
+        "description: !!timestamp x",
+        "description: !!bool foo",
+        "[" * 20_000,
+    ],
+    ids=lambda content: repr(content[:30]),
 )
 def test_a_data_file_without_texts_is_refused(content: str, tmp_path: Path) -> None:
     file = tmp_path / "answers.yml"

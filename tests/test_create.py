@@ -314,3 +314,13 @@ def test_a_template_with_code_of_its_own_is_refused(
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the template runs code of its own\nhint: ")
     assert everything(here) == []
+
+
+def test_a_broken_git_configuration_is_an_error_and_no_traceback(
+    fastpg: Run, small: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".gitconfig").write_text("[user\nname = x\n")
+    done = fastpg("shop", "--defaults", "--no-lock", small, env={"HOME": str(tmp_path)})
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 1)
+    assert done.stdout or done.stderr.startswith("error: ")

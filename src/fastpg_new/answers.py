@@ -94,7 +94,15 @@ def _from_pair(pair: str) -> tuple[str, str]:
 def _from_file(file: Path) -> dict[str, str]:
     try:
         answers = yaml.safe_load(file.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
+    # PyYAML lets what its own constructors raise through: a date such as 2024-13-45, say.
+    except (
+        OSError,
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not YAML"
         raise BadInput(f"--data-file {file} cannot be read: {reason}", _FILE_HINT) from error
     if not isinstance(answers, dict):

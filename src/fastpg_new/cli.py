@@ -10,14 +10,12 @@ import typer
 from typer.exceptions import TyperException
 
 from fastpg_new.errors import BadInput, FastpgNewError
-from fastpg_new.staging import hold_signals
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def main() -> None:
     """The installed command."""
-    hold_signals()
     _open_standard_streams()
     sys.exit(run(sys.argv[1:]))
 

@@ -93,6 +93,7 @@ def _described(
     uv = project.uv_command()
     return Created(
         path=str(target.path),
+        shown=target.shown,
         dry_run=request.dry_run,
         answers=answers,
         files=sorted([*files, "uv.lock"] if request.lock else files),

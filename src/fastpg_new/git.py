@@ -60,10 +60,10 @@ def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) ->
 def _local_variables() -> frozenset[str]:
     if not shutil.which("git"):
         raise FastpgNewError("git is not on PATH", "install git 2.32 or newer")
-    listed = subprocess.run(
-        ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True
-    )
-    return frozenset(listed.stdout.split()) | {"GIT_ALLOW_PROTOCOL"}
+    # Whatever is wrong with the user's configuration is said when that is needed.
+    env = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    listed = git("rev-parse", "--local-env-vars", cwd=Path("/"), env=env)
+    return frozenset(listed.split()) | {"GIT_ALLOW_PROTOCOL"}
 
 
 def _quoted(value: str) -> str:

@@ -18,6 +18,7 @@ class Created:
     """What came of it; also the document that --json prints."""
 
     path: str
+    shown: str
     dry_run: bool
     answers: Mapping[str, str]
     files: list[str]
@@ -57,7 +58,7 @@ class Report:
             _write(sys.stdout, "\n".join(created.files))
         else:
             self._say(
-                (f"Created {created.path} ({len(created.files)} files)", "bold green"),
+                (f"Created {created.shown} ({len(created.files)} files)", "bold green"),
                 f"  uv.lock     {created.lock}",
                 f"  repository  {created.git}",
                 "",

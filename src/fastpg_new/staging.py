@@ -17,14 +17,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OURS = re.compile(r"\.[a-z0-9_-]+\.fastpg-new-[a-z0-9_]{8}")
 
 
-def hold_signals() -> None:
-    """Let signals wait until somebody listens.
-
-    While modules are imported, KeyboardInterrupt would become the strangest errors.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-
-
 @contextmanager
 def listening() -> Iterator[None]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, so that we clean up."""

@@ -233,8 +233,10 @@ def _serving(bindir: Path, version: str, directory: Path | None) -> Iterator[dic
 def _server_user() -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
-    sudoer = int(os.environ.get("SUDO_UID", "0"))
-    return pwd.getpwuid(sudoer) if sudoer else pwd.getpwnam("nobody")
+    with suppress(ValueError, KeyError):  # not set, or nobody's
+        if sudoer := int(os.environ["SUDO_UID"]):
+            return pwd.getpwuid(sudoer)
+    return pwd.getpwnam("nobody")
 
 
 def _become(user: pwd.struct_passwd) -> None:

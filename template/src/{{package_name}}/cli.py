@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 import uvicorn
-from asyncpg import PostgresError
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 
 from . import __version__, logs
@@ -14,7 +16,11 @@ from .database import migrate
 from .settings import Settings, SettingsError, load
 
 cli = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Run the service."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Run the service.",
 )
 database = typer.Typer(no_args_is_help=True, help="Look after the database.")
 cli.add_typer(database, name="db")
@@ -31,6 +37,10 @@ def main() -> None:
     except (DBAPIError, PostgresError) as error:
         driver = error.driver_exception if isinstance(error, DBAPIError) else error
         sys.exit(f"error: PostgreSQL says: {driver}")
+    except (CommandError, RevisionError):
+        sys.exit("error: the database is at a revision that this release does not know")
+    except InterfaceError:
+        sys.exit("error: the driver cannot use a database URL\nhint: check its parameters")
     except OSError as error:
         sys.exit(f"error: cannot reach PostgreSQL: {error.strerror or error}")
 

@@ -1,5 +1,6 @@
 """Every exception becomes a problem, here and nowhere else."""
 
+import asyncio
 from typing import Any, cast
 
 import structlog
@@ -13,7 +14,14 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .database.sqlstate import facts, problem_of
-from .problems import DatabaseUnavailable, FieldError, InternalError, InvalidRequest, response
+from .problems import (
+    DatabaseUnavailable,
+    FieldError,
+    InternalError,
+    InvalidRequest,
+    OutcomeUnknown,
+    response,
+)
 
 # JSON that is not UTF-8, or nested too deep, or holds too long a number: FastAPI answers 400 to
 # these, but 422 to JSON that has a comma too many. To a client it is the same mistake.
@@ -51,6 +59,10 @@ class UnexpectedErrors:
 
         try:
             await self.app(scope, receive, observed)
+        except asyncio.CancelledError:  # the server stops, and has waited long enough
+            if not started and scope["type"] == "http":
+                await response(OutcomeUnknown(), scope)(scope, receive, send)
+            raise
         except Exception:
             if started or scope["type"] != "http":
                 raise

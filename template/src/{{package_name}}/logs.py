@@ -7,10 +7,13 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import asyncpg
 import structlog
-from sqlalchemy.exc import DBAPIError, StatementError
+from fastapi.exceptions import ValidationException
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -45,7 +48,7 @@ def formatter(settings: Settings) -> logging.Formatter:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_PROCESSORS,
+        foreign_pre_chain=[*_PROCESSORS, _first_line],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
 
@@ -85,7 +88,7 @@ class RequestLog:
                     log.info(
                         "request",
                         method=scope["method"],
-                        path=scope["path"],
+                        path=quote(scope["path"]),
                         status=status,
                         duration_ms=round((time.perf_counter() - started) * 1000, 1),
                     )
@@ -117,10 +120,19 @@ def _chain(error: BaseException) -> Iterator[str]:
 def _last_line(error: BaseException) -> list[str]:
     if isinstance(error, DBAPIError):
         return [f"{type(error).__name__} {facts(error)}\n"]
-    if isinstance(error, StatementError | asyncpg.InterfaceError) or hasattr(error, "sqlstate"):
+    if isinstance(error, _TALKATIVE) or hasattr(error, "sqlstate"):
         return [f"{type(error).__name__}\n"]
     return traceback.format_exception_only(error)
 
+
+def _first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Asyncio puts the representation of a failed task, exception included, on a second line."""
+    event["event"] = str(event["event"]).partition("\n")[0]
+    return event
+
+
+# Their messages quote statements, parameters, or the data that did not fit.
+_TALKATIVE = (SQLAlchemyError, asyncpg.InterfaceError, ValidationError, ValidationException)
 
 _PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,

@@ -149,6 +149,9 @@ class StorageFull(Problem):
     title = "The database is full"
 
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
 class ProblemResponse(Response):
     """The answer to a request that failed."""
 
@@ -159,9 +162,11 @@ class ProblemResponse(Response):
         return json.dumps(content).encode("ascii")
 
 
-def response(error: HTTPException, scope: Mapping[str, Any]) -> ProblemResponse:
+def response(error: HTTPException, scope: Mapping[str, Any]) -> Response:
     """The answer for a failed request; ``scope`` is the request's ASGI scope."""
-    phrase = HTTPStatus(error.status_code).phrase
+    if error.status_code < 200 or error.status_code in (204, 304):  # these have no body
+        return Response(status_code=error.status_code, headers=error.headers)
+    phrase = _PHRASES.get(error.status_code, "Error")
     # RFC 9457, section 4.2.1: about:blank says no more than the status, and is titled like it.
     content: dict[str, Any] = {"type": "about:blank", "title": phrase, "status": error.status_code}
     if isinstance(error, Problem):

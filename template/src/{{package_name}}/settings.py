@@ -16,6 +16,10 @@ class SettingsError(ValueError):
     """A setting is missing or malformed. The message names each one and never shows a value."""
 
 
+# PostgreSQL counts in milliseconds, and 0 of them mean no limit.
+Seconds = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
+
+
 class Settings(BaseSettings):
     """Settings of the service; each field is an environment variable of the same name."""
 
@@ -48,20 +52,20 @@ class Settings(BaseSettings):
     """Bytes of a request body; more is answered with 413."""
     log_format: Literal["json", "console"] = "json"
 
-    connect_timeout: float = Field(default=2, gt=0)
+    connect_timeout: Seconds = 2
     """Seconds until a connection to PostgreSQL is established."""
-    pool_timeout: float = Field(default=0.5, gt=0)
+    pool_timeout: Seconds = 0.5
     """Seconds to wait for a free connection; then 503."""
-    lock_timeout: float = Field(default=1, gt=0)
+    lock_timeout: Seconds = 1
     """Seconds that a statement waits for a lock."""
-    statement_timeout: float = Field(default=5, gt=0)
+    statement_timeout: Seconds = 5
     """Seconds that a statement may run."""
-    idle_in_transaction_timeout: float = Field(default=5, gt=0)
+    idle_in_transaction_timeout: Seconds = 5
     """Seconds between two statements of one transaction."""
-    driver_timeout: float = Field(default=7, gt=0)
+    driver_timeout: Seconds = 7
     """Seconds until the driver gives up on a server that no longer answers; above
     ``statement_timeout``, so that the server's own verdict comes first."""
-    drain_timeout: float = Field(default=10, gt=0)
+    drain_timeout: Seconds = 10
     """Seconds that requests in flight have to finish after SIGTERM."""
 
     @field_validator("database_url", "database_owner_url")

@@ -93,6 +93,9 @@ import json, os, signal, subprocess, sys, time
 from pathlib import Path
 from dev import postgres
 
+# A background job, such as a whole run of CI, is made to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def say(**facts):
     print(json.dumps(facts, default=str), flush=True)
 

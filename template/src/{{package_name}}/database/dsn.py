@@ -12,6 +12,7 @@ _UNDERSTOOD = frozenset({
     "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation",
     "ssl_min_protocol_version", "ssl_max_protocol_version",
 })  # fmt: skip
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Parameters of libpq that ask for nothing which the settings of this service do not decide.
 _IGNORED = frozenset({
     "connect_timeout", "client_encoding", "fallback_application_name", "gssencmode",
@@ -59,6 +60,8 @@ def _query(parameters: list[tuple[str, str]]) -> str:
     for name, value in parameters:
         if name == "channel_binding" and value == "require":
             raise ValueError("asks for channel_binding=require, which asyncpg cannot do")
+        if name == "sslmode" and value not in _SSL_MODES:
+            raise ValueError(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
         if name in _UNDERSTOOD:
             kept.append((name, value))
         elif name not in _IGNORED and name != "channel_binding":

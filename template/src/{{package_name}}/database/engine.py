@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import (
 
 from ..problems import DatabaseUnavailable
 from ..settings import Settings
-from .transaction import Connection, commit, limits
+from .transaction import AttentiveSession, Connection, commit, limits
 
 
 class Database:
@@ -64,7 +64,8 @@ def _engine(settings: Settings) -> AsyncEngine:
                 timeout=settings.connect_timeout,
                 command_timeout=settings.driver_timeout,
             )
-        except OSError as error:  # refused, unreachable, no such host, TimeoutError
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # Whatever it is, here it is not about the client's data.
             raise DatabaseUnavailable from error
         connection.limits = limits(settings)
         return connection
@@ -84,7 +85,12 @@ def _engine(settings: Settings) -> AsyncEngine:
 
 
 def _sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    return async_sessionmaker(engine, expire_on_commit=False, close_resets_only=False)
+    return async_sessionmaker(
+        engine,
+        sync_session_class=AttentiveSession,
+        expire_on_commit=False,
+        close_resets_only=False,
+    )
 
 
 def _replace_closed(dbapi_connection: Any, *_: object) -> None:

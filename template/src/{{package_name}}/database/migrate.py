@@ -17,10 +17,10 @@ SERVICE = __name__.partition(".")[0]
 OWNER = f"{SERVICE}_owner"
 APPLICATION = f"{SERVICE}_app"
 
-# How long one of several replicas that start at once waits for the one that migrates, and how
-# long a migration waits for a lock: readers queue up behind it meanwhile.
-_TURN = "60s"
-_LOCK = "2s"
+# Seconds that one of several replicas that start at once waits for the one that migrates, and that
+# a migration waits for a lock: readers queue up behind it meanwhile.
+_TURN = 60
+_LOCK = 2
 
 
 class RolesMissing(RuntimeError):
@@ -34,7 +34,7 @@ def roles() -> str:
 
 async def create_roles(owner_url: str) -> None:
     """Create the roles of the service, as a login that may."""
-    connection = await asyncpg.connect(owner_url, timeout=5)
+    connection = await asyncpg.connect(owner_url, timeout=5, command_timeout=10)
     try:
         await connection.execute(roles())
     finally:
@@ -53,7 +53,9 @@ async def upgrade(owner_url: str) -> None:
 async def pending(database_url: str) -> list[str]:
     """Revisions that the database does not have yet, oldest first."""
     script = ScriptDirectory.from_config(config(database_url))
-    async with _connected(lambda: asyncpg.connect(database_url, timeout=5)) as connection:
+    async with _connected(
+        lambda: asyncpg.connect(database_url, timeout=5, command_timeout=5)
+    ) as connection:
         context = await connection.run_sync(MigrationContext.configure)
         heads = await connection.run_sync(lambda _: context.get_current_heads())
     missing = script.iterate_revisions("heads", heads or "base")
@@ -90,9 +92,10 @@ async def migrating(owner_url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def _take_turn_as_owner(connection: asyncpg.Connection) -> None:
-    await connection.execute(f"SET lock_timeout = '{_TURN}'")
-    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"{SERVICE} migrations")
-    await connection.execute(f"SET lock_timeout = '{_LOCK}'")
+    await connection.execute(f"SET lock_timeout = '{_TURN}s'")
+    lock = "SELECT pg_advisory_lock(hashtext($1))"
+    await connection.execute(lock, f"{SERVICE} migrations", timeout=_TURN + 5)
+    await connection.execute(f"SET lock_timeout = '{_LOCK}s'")
     if not await connection.fetchval("SELECT to_regrole($1)", OWNER):
         raise RolesMissing(f"role {OWNER} does not exist")
     await connection.execute(f"SET ROLE {OWNER}")

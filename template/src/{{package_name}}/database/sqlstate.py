@@ -60,6 +60,9 @@ PROBLEMS: Mapping[str, type[Problem]] = {
 # Codes and classes of a connection that broke: said of a COMMIT, they leave its outcome open.
 _BROKEN = ("08", "57P01", "57P02", "40003")
 
+# Undefined table, column, function; no privilege: these messages hold names and nothing else.
+_TELLING = ("42P01", "42703", "42883", "42501")
+
 log = structlog.get_logger()
 
 
@@ -78,9 +81,9 @@ def problem_of(error: DBAPIError) -> Problem:
     return _generic(sqlstate)()
 
 
-def is_verdict(error: DBAPIError) -> bool:
+def is_verdict(error: Exception) -> bool:
     """Whether the server itself has decided, rather than the connection broken."""
-    sqlstate = _sqlstate(error)
+    sqlstate: str | None = getattr(error, "sqlstate", None)
     return sqlstate is not None and not sqlstate.startswith(_BROKEN)
 
 
@@ -90,8 +93,8 @@ def facts(error: DBAPIError) -> dict[str, Any]:
     names = ("constraint_name", "schema_name", "table_name", "column_name")
     found = {name: getattr(driver, name, None) for name in names}
     sqlstate = _sqlstate(error)
-    if sqlstate and sqlstate.startswith("42"):
-        found["message"] = driver.args[0]  # names what our SQL got wrong; others quote values
+    if sqlstate in _TELLING:
+        found["message"] = driver.args[0]
     known = {name: value for name, value in found.items() if value}
     return {"sqlstate": sqlstate, "driver": type(driver).__name__, **known}
 

@@ -1,12 +1,12 @@
 """Where transactions begin and end: the only module that commits."""
 
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Result, event
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import ORMExecuteState, Session
 
-from ..problems import DatabaseUnavailable, OutcomeUnknown
 from ..settings import Settings
 from .sqlstate import is_verdict
 
@@ -25,15 +25,26 @@ class Connection(asyncpg.Connection):
         """Run a statement; asyncpg begins and ends transactions here, with these very words.
 
         The limits travel in the message that carries BEGIN: no round trip more, and through
-        PgBouncer too, which refuses them at connect. And a COMMIT of a transaction in which a
-        statement has failed is answered ROLLBACK, without an error
-        (https://www.postgresql.org/docs/current/sql-commit.html): who ignored the failure would
-        report success for rows that do not exist.
+        PgBouncer too, which refuses them at connect.
         """
+        if query == "COMMIT;":
+            return await self._commit()
         if query.startswith("BEGIN"):
             query += self.limits
-        status = await super().execute(query, *args, timeout=timeout)
-        if query == "COMMIT;" and status != "COMMIT":
+        return await super().execute(query, *args, timeout=timeout)
+
+    async def _commit(self) -> str:
+        try:
+            status = await super().execute("COMMIT;")
+        except Exception as error:
+            if is_verdict(error):
+                raise
+            self.terminate()
+            raise asyncpg.TransactionResolutionUnknownError("COMMIT was not answered") from error
+        # A COMMIT after a failed statement is answered ROLLBACK, without an error: who ignored
+        # the failure would report success for rows that do not exist.
+        # https://www.postgresql.org/docs/current/sql-commit.html
+        if status != "COMMIT":
             raise asyncpg.InFailedSQLTransactionError("an earlier statement failed: rolled back")
         return status
 
@@ -51,16 +62,33 @@ def limits(settings: Settings) -> str:
     return "".join(f"SET LOCAL {name} = {round(s * 1000)};" for name, s in seconds.items())
 
 
+class AttentiveSession(Session):
+    """A session that knows when a statement of its has failed, until it rolls back."""
+
+    failed = False
+
+
+@event.listens_for(AttentiveSession, "do_orm_execute")
+def _execute(state: ORMExecuteState) -> Result[Any]:
+    try:
+        return state.invoke_statement()
+    except Exception:
+        cast("AttentiveSession", state.session).failed = True
+        raise
+
+
+@event.listens_for(AttentiveSession, "after_soft_rollback")
+def _forget(session: AttentiveSession, _: object) -> None:
+    session.failed = False
+
+
 async def commit(session: AsyncSession) -> None:
     """Make the session's work durable.
 
     Raises:
-        OutcomeUnknown: the connection broke while COMMIT was under way.
+        RuntimeError: a statement has failed and the failure was ignored. PostgreSQL would tell
+            us, but for a statement that did not even get a connection.
     """
-    await session.flush()  # what breaks here has certainly not been committed
-    try:
-        await session.commit()
-    except (DBAPIError, DatabaseUnavailable) as error:
-        if isinstance(error, DBAPIError) and is_verdict(error):
-            raise
-        raise OutcomeUnknown from error
+    if cast("AttentiveSession", session.sync_session).failed:
+        raise RuntimeError("a statement failed, and the failure was ignored")
+    await session.commit()
