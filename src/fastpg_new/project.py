@@ -24,7 +24,7 @@ _GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
 
 def lock(project: Path, *, progress: bool) -> str:
     """Run `uv lock`; uv draws its own progress."""
-    remedy = f"the project in {project} is complete; run `uv lock` in it"
+    remedy = f"the project in {project} is complete; run `uv lock` in it, then git init"
     uv = _uv()
     if not uv:
         raise FastpgNewError("uv is not on PATH, so nothing is locked", f"install uv: {remedy}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,9 +32,14 @@ def main() -> None:
     try:
         cli()
     except SettingsError as error:
-        sys.exit(f"error: a setting is missing or malformed\n{error}")
+        sys.exit(
+            f"error: a setting is missing or malformed\n{error}\n"
+            "hint: set it, or put it into .env; while `poe dev` runs, its database is found"
+        )
     except migrate.RolesMissing as error:
-        sys.exit(f"error: {error}\nhint: run `db roles` once, as a login that may create roles")
+        sys.exit(
+            f"error: {error}\nhint: {_hint('db roles')} once, as a login that may create roles"
+        )
     except (DBAPIError, PostgresError) as error:
         driver = error.driver_exception if isinstance(error, DBAPIError) else error
         sys.exit(f"error: PostgreSQL says: {driver}")
@@ -43,6 +49,10 @@ def main() -> None:
         sys.exit("error: the driver cannot use a database URL\nhint: check its parameters")
     except OSError as error:
         sys.exit(f"error: cannot reach PostgreSQL: {error.strerror or error}")
+
+
+def _hint(command: str) -> str:
+    return f"run `{Path(sys.argv[0]).name} {command}`"
 
 
 @cli.callback(invoke_without_command=True)
@@ -104,5 +114,5 @@ def check() -> None:
     """Exit with 1 unless the database answers and is at the newest revision."""
     pending = asyncio.run(migrate.pending(load().database_url.get_secret_value()))
     if pending:
-        sys.exit(f"error: pending revisions: {', '.join(pending)}\nhint: run `db upgrade`")
+        sys.exit(f"error: pending revisions: {', '.join(pending)}\nhint: {_hint('db upgrade')}")
     typer.echo("The database is at the newest revision.")

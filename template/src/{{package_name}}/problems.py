@@ -229,7 +229,9 @@ async def page(_: Request) -> HTMLResponse:
     entries = "".join(
         f'<dt id="{problem.slug()}">{problem.status} {html.escape(problem.title)}</dt>'
         f"<dd>{html.escape(problem.__doc__ or '')}</dd>"
-        for problem in sorted(_all(Problem), key=lambda problem: (problem.status, problem.slug()))
+        for problem in sorted(
+            _all(Problem) - {Problem}, key=lambda problem: (problem.status, problem.slug())
+        )
     )
     return HTMLResponse(f"<!doctype html><title>Problems</title><dl>{entries}</dl>")
 
