@@ -69,7 +69,7 @@ def workspace(parent: Path, name: str) -> Iterator[Path]:
                 os.close(lock)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (a handler gets both)
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     # The event loop of a prompt that is just being drawn can swallow it, seen once in some

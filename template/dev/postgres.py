@@ -34,8 +34,8 @@ PREPARE_SECONDS = 120
 START_SECONDS = 30
 
 # Short, because a socket's path may have 107 bytes, and open to the user root drops to: not TMPDIR.
-TEMPORARY = Path("/tmp")  # noqa: S108
-MEMORY = Path("/dev/shm")  # noqa: S108
+TEMPORARY = Path("/tmp")  # noqa: S108  (mkdtemp makes what lies in it)
+MEMORY = Path("/dev/shm")  # noqa: S108  (so here)
 ENOUGH_MEMORY = 512 * 1024 * 1024
 # Root's own places: nobody else can create anything there beforehand.
 ROOT_CACHE = Path("/var/cache/dev-postgres")
