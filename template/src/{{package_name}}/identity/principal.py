@@ -1,0 +1,78 @@
+"""Who calls, as path operations see it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Request, Security
+from fastapi.openapi.models import OAuth2, OAuthFlowAuthorizationCode, OAuthFlows
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+
+from .problems import InsufficientScope, InvalidToken, NotAuthenticated
+from .settings import Role
+
+ROLES: tuple[Role, ...] = ("writer", "reader")
+"""Of several that a token gives, the first: a transaction runs as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller, by a verified access token."""
+
+    issuer: str
+    subject: str
+    """Who it is, the issuer's prefix included: the same string is always the same person."""
+    scopes: frozenset[str] | None
+    """What the client may do for its user; None where no scopes limit it."""
+    roles: frozenset[str]
+    """The claim's values as they are."""
+    tenant: str
+    """Empty where there are no tenants."""
+    role: Role | Literal["anonymous"]
+    """What it becomes in PostgreSQL."""
+    expires: int
+    """When the token does, in seconds since the epoch."""
+
+
+ANONYMOUS = Principal("", "", frozenset(), frozenset(), "", "anonymous", expires=0)
+"""Whoever calls a path operation that asks for no token."""
+
+
+class AccessTokenScheme(SecurityBase):
+    """The access token in the header ``Authorization`` (RFC 6750, section 2.1).
+
+    A dependency by which OpenAPI learns of the flow; ``documentation.py`` fills in the URLs, which
+    only the provider knows.
+    """
+
+    def __init__(self) -> None:
+        flow = OAuthFlowAuthorizationCode(authorizationUrl="", tokenUrl="", scopes={})
+        self.model = OAuth2(flows=OAuthFlows(authorizationCode=flow))
+        self.scheme_name = "access_token"
+
+    async def __call__(self, request: Request) -> str:
+        """The token, unverified."""
+        headers = request.headers.getlist("Authorization")
+        if len(headers) > 1:
+            raise InvalidToken("There is more than one Authorization header")
+        scheme, _, token = "".join(headers).partition(" ")
+        if scheme.lower() != "bearer":
+            raise NotAuthenticated
+        return token.strip(" ")
+
+
+async def caller(
+    request: Request,
+    required: SecurityScopes,
+    token: Annotated[str, Security(AccessTokenScheme())],
+) -> Principal:
+    """The caller, whose token has the required scopes: ``Security(caller, scopes=[...])``."""
+    principal: Principal = await request.app.state.tokens.verify(token)
+    if principal.scopes is not None and not principal.scopes.issuperset(required.scopes):
+        raise InsufficientScope(required.scopes)
+    return principal
+
+
+async def anonymous() -> Principal:
+    """Nobody in particular, whatever the request carries."""
+    return ANONYMOUS
