@@ -1,6 +1,7 @@
 """Problems of identity, with the challenges of RFC 6750, section 3."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ..problems import Problem
 
@@ -59,7 +60,7 @@ class IdentityProviderUnavailable(Problem):
 
     status = 503
     title = "The identity provider is not available"
-    retry_after = 5
+    retry_after: ClassVar[int] = 5
 
 
 def _challenge(problem: Problem, **attributes: str) -> None:
@@ -67,3 +68,14 @@ def _challenge(problem: Problem, **attributes: str) -> None:
     listed = ", ".join(f'{name}="{value}"' for name, value in attributes.items())
     challenge = f"Bearer {listed}".rstrip()
     problem.headers = {**(problem.headers or {}), "WWW-Authenticate": challenge}
+
+
+class AccessDenied(Problem):
+    """The caller's role may not do this (SQLSTATE 42501, 44000)."""
+
+    status = 403
+    title = "The caller's role may not do this"
+
+
+# What any path operation that asks for a token may answer.
+GENERAL = (NotAuthenticated, NoRole, IdentityProviderUnavailable)
