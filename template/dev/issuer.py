@@ -12,13 +12,13 @@ import secrets
 import socket
 import time
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from html import escape
 from ipaddress import IPv4Address
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import jwt
@@ -35,12 +35,12 @@ from starlette.routing import Route
 
 AUDIENCE = "dev"
 CLIENTS = {"docs": "", "service": "dev-only"}  # and their secrets; the first logs people in
-PERSONAS: Mapping[str, tuple[str, ...]] = {"ada": ("writer",), "bob": ("reader",), "eve": ()}
+PERSONAS: dict[str, tuple[str, ...]] = {"ada": ("writer",), "bob": ("reader",), "eve": ()}
 SCOPES = ("notes:read", "notes:write")
+METHODS = ("none", "client_secret_basic", "client_secret_post")
 TOKEN_SECONDS = 3600
-CODE_SECONDS = 60
 
-ORIGIN = r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?"
+ORIGIN = r"http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 SYNTAX = {
     "redirect_uri": ORIGIN + r'(/[!"$-~]*)?',  # RFC 6749 3.1.2: no fragment
     "scope": r"([!#-\[\]-~]+( [!#-\[\]-~]+)*)?",  # RFC 6749 3.3
@@ -53,29 +53,8 @@ PRIVATE = {
 }
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How access tokens are written; fields are named after the service's settings."""
-
-    audience: tuple[str, ...] = (AUDIENCE,)
-    token_types: tuple[str, ...] = ("at+jwt",)
-    marker: str = ""
-    scope_claim: str = "scope"
-    roles_claim: str = "roles"
-    tenant_claim: str = ""
-    roles: Mapping[str, str] = field(default_factory=dict)
-    """What stands for a role of the service, where it is not the role's own name."""
-
-
-@dataclass(frozen=True)
-class Login:
-    """What a code stands for."""
-
-    persona: str
-    scope: str
-    redirect_uri: str
-    code_challenge: str
-    expires: float
+_JWS = jwt.PyJWS()
+_JWS.header_typ = ""  # no `typ` unless it is given
 
 
 class Refused(Exception):
@@ -89,14 +68,12 @@ class Refused(Exception):
 class Issuer:
     """A running provider."""
 
-    dialect: Callable[[], Dialect] = Dialect
-    """Asked for each token, so that it may depend on settings that name this issuer."""
-    code_seconds: float = CODE_SECONDS
+    code_seconds: float = 60
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
-        self._logins: dict[str, Login] = {}
+        self._logins: dict[str, tuple[dict[str, str], float]] = {}
         self.rotate()
 
     def rotate(self, *, retire: bool = True) -> None:
@@ -104,54 +81,66 @@ class Issuer:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._keys = {secrets.token_urlsafe(8): key, **({} if retire else self._keys)}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the service believe this issuer, whichever preset it has."""
+        return {
+            "OIDC_ISSUER": self.url,
+            "OIDC_AUDIENCE": AUDIENCE,
+            "OIDC_TOKEN_TYPES": "at+jwt",
+            "OIDC_MARKER": "none",
+            "OIDC_SCOPE_CLAIM": "scope",
+            "OIDC_ROLES_CLAIM": "roles",
+            "OIDC_ROLES": '{"writer":"writer","reader":"reader"}',
+            "OIDC_TENANT_CLAIM": "none",
+            "OIDC_DOCS_CLIENT_ID": "docs",
+            "OIDC_CLIENT_ID": "service",
+            "OIDC_CLIENT_SECRET": CLIENTS["service"],
+        }
+
     def token(
         self,
         subject: str = "ada",
         roles: Iterable[str] = ("writer",),
         scopes: Iterable[str] = SCOPES,
         *,
-        tenant: str = "dev",
-        client_id: str = "docs",
         header: Mapping[str, object] | None = None,
         key: rsa.RSAPrivateKey | None = None,
         **claims: object,
     ) -> str:
-        """Sign an access token in the dialect.
+        """Sign an access token.
 
         Args:
             subject: Whom it speaks for.
-            roles: What the roles claim says.
-            scopes: What the scope claim says.
-            tenant: What the tenant claim says, where the dialect has one.
-            client_id: The client it was issued to.
+            roles: Its claim `roles`.
+            scopes: Its claim `scope`.
             header: Header parameters to change; None leaves one out.
-            key: Another key to sign with, under the same ``kid``.
+            key: Another key to sign with, under the same `kid`.
             **claims: Claims to change; None leaves one out.
         """
-        dialect, now = self.dialect(), int(time.time())
         kid, own_key = next(iter(self._keys.items()))
-        marker, _, value = dialect.marker.partition("=")
-        all_claims = {
+        now = int(time.time())
+        payload = {
             "iss": self.url,
             "sub": subject,
-            "aud": dialect.audience[0],
-            "client_id": client_id,
+            "aud": AUDIENCE,
+            "client_id": "docs",
             "exp": now + TOKEN_SECONDS,
             "iat": now,
             "nbf": now,
             "jti": secrets.token_hex(),
-            **_claim(dialect.scope_claim, " ".join(scopes)),
-            **_claim(dialect.roles_claim, list(roles)),
-            **_claim(dialect.tenant_claim, tenant),
-            **_claim(marker, value or client_id),
+            "scope": " ".join(scopes),
+            "roles": list(roles),
+            "tenant": "dev",
             **claims,
         }
-        headers = {"typ": dialect.token_types[0], "kid": kid, **(header or {})}
-        return jwt.PyJWS().encode(
-            json.dumps({k: v for k, v in all_claims.items() if v is not None}).encode(),
+        headers = {"typ": "at+jwt", "kid": kid, **(header or {})}
+        # Not jwt.encode(), which refuses what tests must be able to say.
+        return _JWS.encode(
+            json.dumps(_without_none(payload)).encode(),
             key or own_key,
             algorithm="RS256",
-            headers={k: v for k, v in headers.items() if v is not None or k == "typ"},
+            headers=_without_none(headers),
         )
 
     def app(self) -> Starlette:
@@ -186,9 +175,7 @@ class Issuer:
                 "response_types_supported": ["code"],
                 "grant_types_supported": ["authorization_code", "client_credentials"],
                 "code_challenge_methods_supported": ["S256"],
-                "token_endpoint_auth_methods_supported": [
-                    *("none", "client_secret_basic", "client_secret_post")
-                ],
+                "token_endpoint_auth_methods_supported": METHODS,
                 "authorization_response_iss_parameter_supported": True,
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256"],
@@ -196,15 +183,16 @@ class Issuer:
         )
 
     def _jwks(self, _: Request) -> Response:
-        public = {
-            k: RSAAlgorithm.to_jwk(v.public_key(), as_dict=True) for k, v in self._keys.items()
-        }
         common = {"use": "sig", "alg": "RS256"}
-        return JSONResponse({"keys": [key | common | {"kid": kid} for kid, key in public.items()]})
+        keys = [
+            RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | common | {"kid": kid}
+            for kid, key in self._keys.items()
+        ]
+        return JSONResponse({"keys": keys})
 
     async def _authorize(self, request: Request) -> Response:
         """RFC 6749 4.1.1: GET shows the personas, POST picks one."""
-        asked = _parameters(request.url.query)
+        asked = _parameters(request.scope["query_string"])
         if asked.get("client_id") != "docs":
             raise Refused("invalid_request", "client_id is not docs")
         _check(asked, "redirect_uri")  # before it may hear of anything
@@ -220,17 +208,11 @@ class Issuer:
         to = asked["redirect_uri"]
         return RedirectResponse(f"{to}{'&' if '?' in to else '?'}{urlencode(answer)}", 303, PRIVATE)
 
-    def _code(self, asked: Mapping[str, str], picked: Mapping[str, str]) -> str:
+    def _code(self, asked: dict[str, str], picked: dict[str, str]) -> str:
         if (persona := picked.get("persona", "")) not in PERSONAS:
             raise Refused("access_denied", "no such persona")
         code = secrets.token_urlsafe()
-        self._logins[code] = Login(
-            persona,
-            asked.get("scope", ""),
-            asked["redirect_uri"],
-            asked["code_challenge"],
-            time.monotonic() + self.code_seconds,
-        )
+        self._logins[code] = asked | {"persona": persona}, time.monotonic() + self.code_seconds
         return code
 
     async def _token(self, request: Request) -> Response:
@@ -239,59 +221,53 @@ class Issuer:
         client = _client(request, form)
         match client, form.get("grant_type"):
             case "docs", "authorization_code":
-                login = self._redeem(form)
-                subject, scope, roles = login.persona, login.scope, PERSONAS[login.persona]
+                login = self._redeem(client, form)
+                subject, scope = login["persona"], login.get("scope", "")
+                roles = PERSONAS[subject]
             case "service", "client_credentials":
                 _check(form, "scope", "invalid_scope")
-                subject, scope, roles = client, form.get("scope", ""), ("writer",)
+                subject, scope = client, form.get("scope", "")
+                roles = ("writer",)
             case _, "authorization_code" | "client_credentials":
                 raise Refused("unauthorized_client", "the grant_type is another client's")
             case _:
                 raise Refused("unsupported_grant_type", "grant_type is missing or unknown")
-        values = [self.dialect().roles.get(role, role) for role in roles]
-        token = self.token(subject, values, scope.split(), client_id=client)
+        token = self.token(subject, roles, scope.split(), client_id=client)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
         return JSONResponse(answer | {"scope": scope}, headers=PRIVATE)
 
-    def _redeem(self, form: Mapping[str, str]) -> Login:
-        """Take a code, which works once, and the verifier of its challenge (RFC 7636 4.6)."""
-        login = self._logins.pop(form.get("code", ""), None)
+    def _redeem(self, client: str, form: dict[str, str]) -> dict[str, str]:
+        """What a code stands for, once, for who knows the verifier (RFC 7636 4.6)."""
+        login, expiry = self._logins.pop(form.get("code", ""), ({}, 0))
         _check(form, "code_verifier", "invalid_grant")
         digest = sha256(form["code_verifier"].encode()).digest()
-        challenge = urlsafe_b64encode(digest).decode().rstrip("=")
-        if (
-            login is None
-            or login.expires <= time.monotonic()
-            or login.redirect_uri != form.get("redirect_uri")
-            or login.code_challenge != challenge
-        ):
-            raise Refused("invalid_grant", "code, redirect_uri and code_verifier do not belong")
+        bound = {
+            "client_id": client,
+            "redirect_uri": form.get("redirect_uri"),
+            "code_challenge": urlsafe_b64encode(digest).decode().rstrip("="),
+        }
+        if expiry <= time.monotonic() or not bound.items() <= login.items():
+            raise Refused("invalid_grant", "the code is unknown, used, expired or not for this")
         return login
 
 
-def _claim(path: str, value: object) -> dict[str, object]:
-    """A claim by its path with dots; a URL, as Auth0 demands, is a name and no path."""
-    names = [path] if "://" in path else path.split(".")
-    nested: dict[str, object] = {names[-1]: value}
-    for name in reversed(names[:-1]):
-        nested = {name: nested}
-    return nested if path else {}
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _parameters(encoded: str | bytes) -> dict[str, str]:
-    text = encoded if isinstance(encoded, str) else encoded.decode(errors="replace")
-    pairs = parse_qsl(text, keep_blank_values=True)
+def _parameters(encoded: bytes) -> dict[str, str]:
+    pairs = parse_qsl(encoded.decode(errors="replace"), keep_blank_values=True)
     if len(parameters := dict(pairs)) < len(pairs):  # RFC 6749 3.1
         raise Refused("invalid_request", "a parameter is repeated")
     return parameters
 
 
-def _check(parameters: Mapping[str, str], name: str, error: str = "invalid_request") -> None:
+def _check(parameters: dict[str, str], name: str, error: str = "invalid_request") -> None:
     if not re.fullmatch(SYNTAX[name], parameters.get(name, "")):
         raise Refused(error, f"{name} is missing or malformed")
 
 
-def _check_authorization(asked: Mapping[str, str]) -> None:
+def _check_authorization(asked: dict[str, str]) -> None:
     if asked.get("response_type") != "code":
         raise Refused("unsupported_response_type", "response_type is not code")
     if asked.get("code_challenge_method") != "S256":
@@ -300,15 +276,18 @@ def _check_authorization(asked: Mapping[str, str]) -> None:
     _check(asked, "scope", "invalid_scope")
 
 
-def _client(request: Request, form: Mapping[str, str]) -> str:
+def _client(request: Request, form: dict[str, str]) -> str:
     """The client, by Basic authentication or in the form (RFC 6749 2.3.1)."""
     client, secret = form.get("client_id", ""), form.get("client_secret", "")
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
         if secret:
             raise Refused("invalid_request", "the client authenticates itself twice")
-        decoded = b64decode(credentials + "==").decode(errors="replace")
-        client, _, secret = (unquote_plus(part) for part in decoded.partition(":"))
+        try:
+            name, _, password = b64decode(credentials).decode().partition(":")
+        except ValueError:
+            raise Refused("invalid_client", "the credentials are malformed") from None
+        client, secret = unquote_plus(name), unquote_plus(password)
     if CLIENTS.get(client) != secret:
         raise Refused("invalid_client", "the client is unknown or its secret is wrong")
     return client
@@ -346,15 +325,11 @@ def running(port: int = 0, address: str = "127.0.0.1") -> Iterator[Issuer]:
         raise ValueError(f"{address} is no loopback address, and anybody may log in as anybody")
     with socket.create_server((address, port)) as listener:
         issuer = Issuer(f"http://{address}:{listener.getsockname()[1]}")
-        config = uvicorn.Config(
-            issuer.app(),
-            lifespan="off",
-            log_config=None,
-            log_level=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
+        server = uvicorn.Server(
+            uvicorn.Config(
+                issuer.app(), log_config=None, access_log=False, timeout_graceful_shutdown=1
+            )
         )
-        server = uvicorn.Server(config)
         thread = Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()  # the socket already queues who comes early
         try:
