@@ -7,6 +7,7 @@ codes to this machine only. In what it accepts it is as strict as the RFCs; it i
 """
 
 import json
+import logging
 import re
 import secrets
 import socket
@@ -227,6 +228,8 @@ class Issuer:
             case "service", "client_credentials":
                 _check(form, "scope", "invalid_scope")
                 subject, scope = client, form.get("scope", "")
+                if not scope or scope.endswith("/.default"):  # Entra's way to ask for all
+                    scope = " ".join(SCOPES)
                 roles = ("writer",)
             case _, "authorization_code" | "client_credentials":
                 raise Refused("unauthorized_client", "the grant_type is another client's")
@@ -314,6 +317,11 @@ def _page(redirect_uri: str) -> Response:
     )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that the server starts and stops: a developer would take it for the service."""
+    return record.threadName != __name__ or record.levelno > logging.INFO
+
+
 @contextmanager
 def running(port: int = 0, address: str = "127.0.0.1") -> Iterator[Issuer]:
     """Run a provider for as long as the block runs; port 0 takes a free one.
@@ -325,12 +333,12 @@ def running(port: int = 0, address: str = "127.0.0.1") -> Iterator[Issuer]:
         raise ValueError(f"{address} is no loopback address, and anybody may log in as anybody")
     with socket.create_server((address, port)) as listener:
         issuer = Issuer(f"http://{address}:{listener.getsockname()[1]}")
+        options: dict[str, Any] = {"lifespan": "off", "log_config": None, "access_log": False}
         server = uvicorn.Server(
-            uvicorn.Config(
-                issuer.app(), log_config=None, access_log=False, timeout_graceful_shutdown=1
-            )
+            uvicorn.Config(issuer.app(), timeout_graceful_shutdown=1, **options)
         )
-        thread = Thread(target=server.run, args=([listener],), daemon=True)
+        thread = Thread(target=server.run, args=([listener],), daemon=True, name=__name__)
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         thread.start()  # the socket already queues who comes early
         try:
             yield issuer

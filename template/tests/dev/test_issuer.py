@@ -355,6 +355,16 @@ def test_a_service_gets_a_token_by_its_secret(browser: httpx.Client) -> None:
         assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("scope", [{}, {"scope": "api://dev/.default"}])
+def test_a_service_that_names_no_scope_gets_all(
+    browser: httpx.Client, scope: dict[str, str]
+) -> None:
+    form = {"grant_type": "client_credentials", **scope}
+
+    response = browser.post("/token", data=form, auth=SERVICE)
+    assert response.json()["scope"].split() == list(module.SCOPES)
+
+
 @pytest.mark.parametrize(
     "authorization",
     [
