@@ -47,7 +47,7 @@ def own_issuer() -> Iterator[Issuer]:
         yield issuer
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser(issuer: Issuer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=issuer.url) as browser:
         yield browser
