@@ -18,7 +18,7 @@ def token(
     """Print an access token of OIDC_CLIENT_ID, for curl."""
     settings = load()
     logs.configure(settings)  # to standard error: standard output is the token's alone
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # only what went wrong
+    logging.getLogger().setLevel(logging.WARNING)  # only what went wrong
     if not (settings.oidc_client_id and settings.oidc_client_secret):
         sys.exit(
             "error: OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are not set\n"
