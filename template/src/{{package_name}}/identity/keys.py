@@ -82,8 +82,7 @@ class Keys:
 
     def known(self, kid: str) -> PyJWK | None:
         """The key as far as we know, without waiting; stale ones are refreshed meanwhile."""
-        if self._clock() >= self._due:
-            self._start()
+        self._refresh()
         return self._keys.get(kid)
 
     async def get(self, kid: str) -> PyJWK:
@@ -96,6 +95,8 @@ class Keys:
         if key := self.known(kid):
             return key
         await self._fetched()
+        # What was under way may have begun before the key was there. Only this fetch counts for
+        # the cooldown: a scheduled one must not hide a new key.
         if kid not in self._keys and self._healthy and self._clock() >= self._may_ask:
             self._may_ask = self._clock() + self._pace.cooldown
             self._start()
@@ -110,8 +111,7 @@ class Keys:
         Raises:
             IdentityProviderUnavailable: it was never reached.
         """
-        if self._clock() >= self._due:
-            self._start()
+        self._refresh()
         if self._metadata is None:
             await self._fetched()
         if self._metadata is None:
@@ -123,6 +123,10 @@ class Keys:
         if self._fetching:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
+
+    def _refresh(self) -> None:
+        if self._clock() >= self._due:
+            self._start()
 
     def _start(self) -> None:
         if self._fetching is None:
@@ -213,7 +217,7 @@ def _key(jwk: dict[str, Any]) -> PyJWK | None:
         return None
     try:
         key = PyJWK(jwk)
-        too_short = key.Algorithm.check_key_length(key.key)
+        too_short = key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key))
     except (PyJWTError, NotImplementedError, TypeError, ValueError):
         return None
     return None if too_short or key.algorithm_name not in _ALGORITHMS else key

@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import httpx
@@ -51,7 +53,7 @@ class AccessTokens:
         pace: Pace = PACE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = httpx.AsyncClient(timeout=settings.oidc_timeout)
+        self._client = httpx.AsyncClient(verify=_tls(), timeout=settings.oidc_timeout)
         self._issuers = {issuer.issuer: issuer for issuer in settings.issuers}
         self._keys = {
             name: Keys(name, self._client, settings.oidc_timeout, pace) for name in self._issuers
@@ -170,6 +172,12 @@ class AccessTokens:
             if role in given:
                 return role
         raise NoRole
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Whom TLS trusts. Reading all the certificates takes 40 ms, so once is enough."""
+    return httpx.create_ssl_context()
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
