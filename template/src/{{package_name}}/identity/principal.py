@@ -34,7 +34,7 @@ class Principal:
     """When the token does, in seconds since the epoch."""
 
 
-ANONYMOUS = Principal("", "", frozenset(), frozenset(), "", "anonymous", expires=0)
+ANONYMOUS = Principal("", "", frozenset(), frozenset(), "", "anonymous", expires=2**40)
 """Whoever calls a path operation that asks for no token."""
 
 
@@ -70,6 +70,7 @@ async def caller(
     principal: Principal = await request.app.state.tokens.verify(token)
     if principal.scopes is not None and not principal.scopes.issuperset(required.scopes):
         raise InsufficientScope(required.scopes)
+    request.state.principal = principal  # for whoever has to explain a refusal
     return principal
 
 

@@ -1,0 +1,110 @@
+"""Who the caller is, told to PostgreSQL at the beginning of each transaction.
+
+Claims are an ordinary setting, which any statement may change. So each connection has a key of its
+own, and the claims are signed with it: SQL that somebody smuggles into a statement can read them,
+but neither alter them nor carry them to another connection.
+"""
+
+import hmac
+import json
+import secrets
+from typing import Any
+
+import asyncpg
+import sqlalchemy
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+from ..identity.principal import ANONYMOUS, Principal
+from .migrate import SERVICE, migrating
+from .transaction import AttentiveSession, Connection
+
+_BLOCK = 64  # bytes: what SHA-256 works on (RFC 2104, section 2)
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
+class ClaimsUnsigned(RuntimeError):
+    """The database would not believe our claims; the message says why, and what to choose."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Connect to the primary itself, or set SIGNED_CLAIMS=false for the service "
+            "and for `db upgrade`"
+        )
+
+
+class IdentifiedConnection(Connection):
+    """A connection whose transactions run as the principal's role and carry its claims."""
+
+    principal: Principal = ANONYMOUS
+    leeway = 0
+    key = b""
+
+    @property
+    def preamble(self) -> str:
+        """SQL that goes with BEGIN: a clean state, the limits, the role, and the claims.
+
+        The claims are written in hexadecimal digits: nothing a subject is called can end the
+        string, whatever ``standard_conforming_strings`` was set to before.
+        """
+        role = f"{SERVICE}_{self.principal.role}"
+        claims = json.dumps(_claims(self.principal, role, self.leeway)).encode().hex()
+        signature = hmac.digest(self.key, claims.encode(), "sha256").hex()
+        return (
+            f"{super().preamble}SELECT set_config('role','{role}',true),"
+            f"set_config('identity.claims','{signature}{claims}',true);"
+        )
+
+    async def _begin(self, query: str) -> str:
+        try:
+            return await super()._begin(query)
+        finally:
+            self.principal = ANONYMOUS  # who begins a transaction says for whom, each time
+
+    async def bind(self) -> None:
+        """Give this connection its key, which PostgreSQL takes from the first who comes.
+
+        Raises:
+            ClaimsUnsigned: the server is read only, or this is not one connection but a pool.
+        """
+        key = secrets.token_bytes(_BLOCK)
+        try:
+            await self.execute(f"SET ROLE {SERVICE}_anonymous")
+            # As parameters: a literal would stand in pg_stat_activity.
+            backend = await self.fetchval(
+                "SELECT identity.bind($1, $2)", key.translate(_INNER), key.translate(_OUTER)
+            )
+            if backend != self.get_server_pid():
+                raise ClaimsUnsigned("a pooler shares connections, and each has a key of its own")
+            await self.execute("RESET ROLE")
+        except BaseException as error:
+            self.terminate()
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                raise ClaimsUnsigned("this server is read only, and takes no keys") from None
+            raise
+        self.key = key
+
+
+def _claims(principal: Principal, role: str, leeway: float) -> dict[str, Any]:
+    # Twice the leeway: the token had it once, and this server has a clock of its own.
+    return {
+        "sub": principal.subject,
+        "tenant": principal.tenant,
+        "role": role,
+        "exp": principal.expires + 2 * leeway,
+    }
+
+
+@event.listens_for(AttentiveSession, "after_begin")
+def _become(session: Session, _: object, connection: sqlalchemy.Connection) -> None:
+    """BEGIN goes out with the first statement; by then the connection knows whom to become."""
+    adapter: Any = connection.connection.dbapi_connection
+    adapter.driver_connection.principal = session.info["principal"]
+
+
+async def require_signatures(owner_url: str, required: bool) -> None:
+    """Tell the database whether to believe claims without a signature (``SIGNED_CLAIMS``)."""
+    update = text("UPDATE identity.signing SET required = :required WHERE required <> :required")
+    async with migrating(owner_url) as connection, connection.begin():
+        await connection.execute(update, {"required": required})

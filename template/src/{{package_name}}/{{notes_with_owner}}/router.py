@@ -1,0 +1,59 @@
+"""Path operations of notes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response, Security
+
+from ..database.session import ReadSession, WriteSession
+from ..identity.principal import Principal, caller
+from ..pagination import Page, PageQuery
+from ..problems import responses
+from . import service
+from .problems import NoteNotFound, NoteTitleTaken
+from .schemas import NoteCreate, NoteRead, NoteUpdate
+
+router = APIRouter(prefix="/notes", tags=["notes"])
+
+NoteReader = Annotated[Principal, Security(caller, scopes=["notes:read"])]
+NoteWriter = Annotated[Principal, Security(caller, scopes=["notes:write"])]
+
+
+@router.post("", status_code=201, responses=responses(NoteTitleTaken))
+async def create_note(
+    author: NoteWriter,
+    session: WriteSession,
+    data: NoteCreate,
+    request: Request,
+    response: Response,
+) -> NoteRead:
+    """Create a note owned by the caller."""
+    note = await service.create(session, author, data)
+    response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
+    return NoteRead.model_validate(note)
+
+
+@router.get("")
+async def list_notes(reader: NoteReader, session: ReadSession, query: PageQuery) -> Page[NoteRead]:
+    """List the caller's notes, oldest first."""
+    return Page[NoteRead].of(await service.page(session, reader, query), query)
+
+
+@router.get("/{note_id}", responses=responses(NoteNotFound))
+async def get_note(reader: NoteReader, session: ReadSession, note_id: UUID) -> NoteRead:
+    """Read a note of the caller's."""
+    return NoteRead.model_validate(await service.get(session, reader, note_id))
+
+
+@router.patch("/{note_id}", responses=responses(NoteNotFound, NoteTitleTaken))
+async def update_note(
+    author: NoteWriter, session: WriteSession, note_id: UUID, data: NoteUpdate
+) -> NoteRead:
+    """Change a note of the caller's."""
+    return NoteRead.model_validate(await service.update(session, author, note_id, data))
+
+
+@router.delete("/{note_id}", status_code=204, responses=responses(NoteNotFound))
+async def delete_note(author: NoteWriter, session: WriteSession, note_id: UUID) -> None:
+    """Delete a note of the caller's."""
+    await service.remove(session, author, note_id)
