@@ -228,7 +228,7 @@ class Issuer:
             case "service", "client_credentials":
                 _check(form, "scope", "invalid_scope")
                 subject, scope = client, form.get("scope", "")
-                if not scope or scope.endswith("/.default"):  # Entra's way to ask for all
+                if not scope or scope.endswith("/.default"):  # as some clients ask for all
                     scope = " ".join(SCOPES)
                 roles = ("writer",)
             case _, "authorization_code" | "client_credentials":

@@ -17,7 +17,7 @@ from .problems import IdentityProviderUnavailable
 from .settings import is_confidential
 
 MAX_SIZE = 512 * 1024
-"""Bytes of a document; Google's and Entra's have about ten thousand."""
+"""Bytes of a document; those of large providers have about ten thousand."""
 
 _ENDPOINTS = ("jwks_uri", "authorization_endpoint", "token_endpoint")
 # Public keys only (RFC 8725, section 3.1): with a shared secret, who verifies could also sign.

@@ -18,7 +18,7 @@ from .problems import InvalidToken, NoRole
 from .settings import IdentitySettings, Issuer, Role
 
 MAX_SIZE = 16 * 1024
-"""Bytes of a token; with hundreds of groups in it Entra's and Okta's have about ten thousand."""
+"""Bytes of a token; with hundreds of groups in it, one has about ten thousand."""
 REMEMBERED = 10_000
 """Verified tokens kept in mind, each some 500 bytes: verifying again costs 0.2 ms of every other
 request's time, remembering 0.01 ms."""
@@ -221,7 +221,7 @@ def _is_marked(claims: Mapping[str, Any], marker: str) -> bool:
 
 
 def _claim(claims: Mapping[str, Any], names: str) -> Any:
-    """What a setting points to: a name first as it is (Auth0's are URLs), then as a path."""
+    """What a setting points to: a name first as it is (some are URLs), then as a path."""
     for name in names.split("|"):
         for path in ([name], name.split(".")):
             value: Any = claims
@@ -242,7 +242,7 @@ def _scopes(claims: Mapping[str, Any], names: str) -> frozenset[str] | None:
     if not names:
         return None
     claim = _claim(claims, names)
-    # RFC 9068, section 2.2.3: a string with spaces between them; Okta and others have a list.
+    # RFC 9068, section 2.2.3: a string with spaces between them; some issuers write a list.
     return _values(claim.split(" ") if isinstance(claim, str) else claim)
 
 
