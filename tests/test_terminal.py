@@ -39,7 +39,7 @@ def finished(process: "pexpect.spawn[str]") -> str:
     return str(process.before)
 
 
-def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
+def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     terminal: Terminal, fastpg: Run, here: Path
 ) -> None:
     process = terminal(NO_COLOR="1")
@@ -53,6 +53,8 @@ def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     process.send(ENTER)
     process.expect("Continuous integration")
     process.send(DOWN + ENTER)
+    process.expect("access tokens")
+    process.send(DOWN + ENTER)
     output = finished(process)
     assert process.exitstatus == 0, output
     answers = yaml.safe_load((here / "shop/.copier-answers.yml").read_text())
@@ -60,7 +62,7 @@ def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
         "Ada [Countess]",
         "ada@example.org",
     )
-    assert answers["ci"] == "gitlab"
+    assert (answers["ci"], answers["identity"]) == ("gitlab", "keycloak")
     assert "description   It's a [bold]shop[/] {{ 7*7 }}" in output
     (line,) = [line for line in output.splitlines() if line.startswith("fastpg-new ")]
     (here / "shop").rename(here / "asked")
@@ -71,6 +73,7 @@ def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
 
 def test_what_is_given_is_not_asked(terminal: Terminal, here: Path) -> None:
     given = ("shop", "-d", "description=x", "-d", "author_name=y", "-d", "ci=none")
+    given += ("-d", "identity=none")
     process = terminal(*given)
     process.expect("e-mail")
     process.send(CLEAR + ENTER)

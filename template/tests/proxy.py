@@ -18,6 +18,8 @@ class Proxy:
         """The connection breaks when the server has answered a message that holds these bytes."""
         self.silent = False
         """Nothing passes, though connections stay open."""
+        self.round_trips = 0
+        """How often somebody asked and then waited for an answer."""
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -49,16 +51,22 @@ class Proxy:
         writers = {writer, server_writer}
         self._writers |= writers
         lost = asyncio.Event()
+        answered = True
 
         async def forward() -> None:
+            nonlocal answered
             while data := await reader.read(65536):
+                self.round_trips += answered
+                answered = False
                 if self.loses_answer_to and self.loses_answer_to in data:
                     lost.set()
                 if not self.silent:
                     server_writer.write(data)
 
         async def answer() -> None:
+            nonlocal answered
             while (data := await server_reader.read(65536)) and not lost.is_set():
+                answered = True
                 writer.write(data)
 
         pumps = [asyncio.create_task(forward()), asyncio.create_task(answer())]

@@ -26,23 +26,28 @@ class Member:
 
     def __str__(self) -> str:
         authors = "+".join(key for key in ("author_name", "author_email") if self.answers.get(key))
-        return f"{self.name}-{self.answers.get('ci', 'github')}-{authors or 'nobody'}"
+        chosen = (self.answers.get("ci", "github"), self.answers.get("identity", "oidc"))
+        return "-".join((self.name, *chosen, authors or "nobody"))
 
 
 NOBODY: dict[str, str] = {}
 SOMEBODY = {"author_name": "Ada Lovelace", "author_email": "ada@example.org"}
 TEAM = {"author_name": HOSTILE, "description": HOSTILE}
+PROVIDERS = ("oidc", "keycloak", "okta", "entra", "auth0", "google")
 MATRIX = [
-    Member(name, {"ci": ci, **author})
-    for (ci, author), name in zip(
+    Member(name, {"ci": ci, "identity": identity, **author})
+    for (ci, author), name, identity in zip(
         product(("github", "gitlab", "none"), (NOBODY, SOMEBODY, TEAM)),
         ("ab", "my-service", LONG) * 3,
+        ("none", *PROVIDERS, "none", "none"),
         strict=True,
     )
 ]
 DEFAULT = Member()
-OFF = Member("ab", {"ci": "none"})
-ON = Member(LONG, {"ci": "gitlab", **TEAM, "author_email": "team@example.org"})
+OFF = Member("ab", {"ci": "none", "identity": "none"})
+ON = Member(
+    LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author_email": "team@example.org"}
+)
 
 
 def parameters(*members: Member) -> list[ParameterSet]:

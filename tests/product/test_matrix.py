@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.product.conftest import MATRIX, Service, parameters
+from tests.product.conftest import MATRIX, PROVIDERS, Service, parameters
 
+TRACES_OF_IDENTITY = (
+    "identity|oidc|openid|oauth|jwt|jwks|issuer|principal|persona|tenant|signed|bearer|"
+    "access.token|authoriz|row.level|polic(y|ies)|anonymous"
+)
 every_member = pytest.mark.parametrize("service", parameters(*MATRIX), indirect=True)
 
 
@@ -59,6 +63,16 @@ class TestEveryMember:
                 text = re.sub(r"https?://\S+|ghcr\.io\S*", "", file.read_text())
                 assert other not in text.lower(), file
                 assert other not in str(file.relative_to(service.path)).lower()
+
+    def test_no_trace_of_another_provider(self, service: Service) -> None:
+        chosen = service.member.answers["identity"]
+        others = set(PROVIDERS) - {chosen, "oidc"}
+        traces = TRACES_OF_IDENTITY if chosen == "none" else "|".join(others)
+        for file in service.files():
+            assert not re.search(traces, str(file.relative_to(service.path)), re.IGNORECASE)
+            if file.name not in {"uv.lock", ".copier-answers.yml"}:
+                text = file.read_text().replace('convention = "google"', "")
+                assert not re.search(rf"\b({traces})", text, re.IGNORECASE), file
 
 
 class TestBudget:
