@@ -175,7 +175,7 @@ def test_an_unknown_answer_is_refused_with_the_known_ones(fastpg: Run) -> None:
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: there is no answer called colour\n"
-        "hint: the answers are project_name, description, author_name, author_email, ci\n"
+        "hint: the answers are project_name, description, author_name, author_email, ci, identity\n"
     )
 
 

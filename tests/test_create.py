@@ -141,7 +141,7 @@ def test_quiet_says_nothing(fastpg: Run, small: str) -> None:
 
 
 def test_without_a_terminal_missing_answers_are_an_error(fastpg: Run, here: Path) -> None:
-    refused = fastpg("shop", "--data=ci=none")
+    refused = fastpg("shop", "--data=ci=none", "--data=identity=none")
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: there is no terminal to ask for description, author_name, author_email\n"
@@ -152,7 +152,16 @@ def test_without_a_terminal_missing_answers_are_an_error(fastpg: Run, here: Path
 
 def test_all_answers_need_no_defaults(fastpg: Run, small: str, here: Path) -> None:
     (here / "answers.yml").write_text("description: d\nauthor_name: a\nauthor_email: a@b.org\n")
-    done = fastpg("shop", "--data-file=answers.yml", "-d", "ci=none", "--no-lock", small)
+    done = fastpg(
+        "shop",
+        "--data-file=answers.yml",
+        "-d",
+        "ci=none",
+        "-d",
+        "identity=none",
+        "--no-lock",
+        small,
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -149,7 +149,8 @@ def test_a_name_of_git_that_is_no_answer_is_not_offered(
     git("config", "--global", "user.name", "x" * 201, cwd=tmp_path, env=env)
     git("config", "--global", "user.email", "root@localhost", cwd=tmp_path, env=env)
     process = terminal("shop", GIT_CONFIG_GLOBAL=str(config))
-    for question in ("what the service does", "Author ", "e-mail", "Continuous integration"):
+    questions = ("what the service does", "Author ", "e-mail", "Continuous integration")
+    for question in (*questions, "access tokens"):
         process.expect(question)
         process.send(ENTER)
     finished(process)

@@ -45,9 +45,7 @@ MATRIX = [
 ]
 DEFAULT = Member()
 OFF = Member("ab", {"ci": "none", "identity": "none"})
-ON = Member(
-    LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author_email": "team@example.org"}
-)
+ON = Member(LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author_email": "team@example.org"})
 
 
 def parameters(*members: Member) -> list[ParameterSet]:
