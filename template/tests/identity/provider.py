@@ -37,8 +37,15 @@ def private_key(kid: str) -> Any:
 
 
 def public_jwk(kid: str, /, **changes: Any) -> dict[str, Any]:
-    algorithm = jwt.get_algorithm_by_name(algorithm_of(kid))
-    jwk = json.loads(algorithm.to_jwk(private_key(kid).public_key()))
+    return _jwk(kid, private_key(kid).public_key(), changes)
+
+
+def private_jwk(kid: str, /, **changes: Any) -> dict[str, Any]:
+    return _jwk(kid, private_key(kid), changes)
+
+
+def _jwk(kid: str, key: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    jwk = json.loads(jwt.get_algorithm_by_name(algorithm_of(kid)).to_jwk(key))
     return {**jwk, "kid": kid, "alg": algorithm_of(kid), "use": "sig", **changes}
 
 
