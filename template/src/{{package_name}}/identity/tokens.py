@@ -1,9 +1,11 @@
 """Access tokens: verified, they become principals (RFC 9068, section 4; RFC 8725)."""
 
 import hashlib
+import json
 import re
 import ssl
 import time
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -20,8 +22,8 @@ from .settings import IdentitySettings, Issuer, Role
 MAX_SIZE = 16 * 1024
 """Bytes of a token; with hundreds of groups in it, one has about ten thousand."""
 REMEMBERED = 10_000
-"""Verified tokens kept in mind, each some 500 bytes: verifying again costs 0.2 ms of every other
-request's time, remembering 0.01 ms."""
+"""Verified tokens kept in mind, each in about a kilobyte: to verify one again takes 0.25 ms, in which
+no other request gets on, and to remember it 0.01 ms."""
 
 # JWS compact serialisation (RFC 7515, section 7.1): neither encrypted nor nested nor padded.
 _JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
@@ -180,13 +182,15 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _unverified(token: str) -> list[dict[str, Any]]:
     """Header and claims, to find out whom to ask for the key."""
     try:
-        parts = jwt.decode_complete(token, options={"verify_signature": False})
-    except jwt.PyJWTError:
+        parts = [json.loads(urlsafe_b64decode(f"{part}==")) for part in token.split(".")[:2]]
+    except (ValueError, RecursionError):
         raise InvalidToken("The access token is malformed") from None
-    return parts["header"], parts["payload"]
+    if not all(isinstance(part, dict) for part in parts):
+        raise InvalidToken("The access token is malformed")
+    return parts
 
 
 def _reason(error: jwt.PyJWTError) -> str:
