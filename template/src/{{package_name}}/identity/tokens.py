@@ -22,8 +22,8 @@ from .settings import IdentitySettings, Issuer, Role
 MAX_SIZE = 16 * 1024
 """Bytes of a token; with hundreds of groups in it, one has about ten thousand."""
 REMEMBERED = 10_000
-"""Verified tokens kept in mind, each in about a kilobyte: to verify one again takes 0.25 ms, in which
-no other request gets on, and to remember it 0.01 ms."""
+"""Verified tokens kept in mind, about a kilobyte each: to verify one again takes 0.25 ms, in which
+no other request gets on; to remember it, 0.01 ms."""
 
 # JWS compact serialisation (RFC 7515, section 7.1): neither encrypted nor nested nor padded.
 _JWS = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
