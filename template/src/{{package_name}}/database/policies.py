@@ -38,6 +38,9 @@ def grant(table: str, **privileges: str) -> None:
     """
     for role, what in privileges.items():
         op.execute(f"GRANT {what} ON {table} TO {SERVICE}_{role}")
+        # What its policies are made of.
+        op.execute(f"GRANT USAGE ON SCHEMA identity TO {SERVICE}_{role}")
+        op.execute(f"GRANT EXECUTE ON FUNCTION identity.claims() TO {SERVICE}_{role}")
 
 
 @contextmanager
