@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 
+from tests.product import provider
+
 LONG = "a-service-whose-name-is-as-long-as-it-is"
 HOSTILE = 'Says "hi", it\'s {{ 7 * 7 }} {% raw %} C:\\new [bold] `x` *y* <b> # & | 🎈 é'
 
@@ -124,6 +126,22 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "UV_NO_SYNC": "1",
         "MYPY_CACHE_DIR": str(environment / "mypy"),
     }
+
+
+@pytest.fixture(scope="session")
+def reachable_service() -> Iterator[Service]:
+    """A default service that can be run: its database as a user who may not enter pytest's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        service = create(DEFAULT, Path(name), "--no-lock")
+        service.run("uv", "sync", "--quiet")
+        yield service
+
+
+@pytest.fixture(scope="session")
+def npm_provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the provider that is not ours is installed."""
+    return provider.install(tmp_path_factory.mktemp("provider"))
 
 
 @pytest.fixture
