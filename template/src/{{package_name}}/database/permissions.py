@@ -104,7 +104,7 @@ async def explain(database: Database, principal: Principal, error: DBAPIError) -
         async with asyncio.timeout(_PATIENCE), database.read(ANONYMOUS) as session:
             if getattr(driver, "server_source_function", None) == _CHECKS_ROWS:
                 found = (await session.execute(_POLICIES, {"names": names, "role": role})).first()
-                return {"role": role, **(_policies(found, names) if found else {})}
+                return {"role": role, **(_policies(found, message) if found else {})}
             asked = [(name, verb) for name in names for verb in _verbs(statement, name)]
             parameters = {
                 "names": [name for name, _ in asked],
@@ -152,10 +152,11 @@ def _missing(row: Row[*tuple[Any, ...]], role: str) -> dict[str, str]:
     return {kind.lower().strip() or "table": name, "privilege": privilege, "remedy": remedy}
 
 
-def _policies(row: Row[*tuple[Any, ...]], names: list[str]) -> dict[str, Any]:
+def _policies(row: Row[*tuple[Any, ...]], message: str) -> dict[str, Any]:
     name, policies = row
     if policies is None:
         return {"table": name, "remedy": "no GRANT: nothing lets this role have the new row"}
-    named = [policy for policy in policies if policy in names]  # restrictive ones are
+    quoted = re.findall(r'["„“«]\s?(.+?)\s?["“”»]', message)
+    named = [policy for policy in policies if policy in quoted]  # as restrictive ones are
     remedy = "no GRANT: these policies refuse the new row"
     return {"table": name, "policies": named or policies, "remedy": remedy}
