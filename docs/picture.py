@@ -154,6 +154,7 @@ def play(home: Path) -> pyte.Screen:
     session.ask("Author (", "")
     session.ask("e-mail", "")
     session.ask("Continuous integration", DOWN)
+    session.ask("access tokens", "")
     session.wait()
     for command in ("cd bookshelf", "uv run -q pytest -q"):  # uv would show where it builds
         session.start(command)
