@@ -21,6 +21,17 @@ _CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advis
 log = structlog.get_logger()
 
 
+def _explicit(begin: str) -> str:
+    """BEGIN that leaves nothing to defaults, which are settings that a session may change.
+
+    Nor could they be mended afterwards: a transaction that cannot write cannot commit the mending.
+    """
+    isolation = "" if "ISOLATION" in begin else " ISOLATION LEVEL READ COMMITTED"
+    mode = "" if "READ ONLY" in begin else " READ WRITE"
+    deferrable = "" if "DEFERRABLE" in begin else " NOT DEFERRABLE"
+    return f"{begin.rstrip(';')}{isolation}{mode}{deferrable};"
+
+
 class Connection(asyncpg.Connection):
     """A connection whose transactions begin clean, have time limits, and whose COMMIT means it."""
 
@@ -49,7 +60,7 @@ class Connection(asyncpg.Connection):
 
     async def _begin(self, query: str) -> str:
         try:
-            return await super().execute(query + self.preamble)
+            return await super().execute(_explicit(query) + self.preamble)
         except Exception as error:
             # asyncpg takes the transaction for begun, and the server for failed: whoever came
             # next would pay for it. And whatever it is, here it is not about the client's data.
