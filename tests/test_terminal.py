@@ -72,9 +72,8 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
 
 
 def test_what_is_given_is_not_asked(terminal: Terminal, here: Path) -> None:
-    given = ("shop", "-d", "description=x", "-d", "author_name=y", "-d", "ci=none")
-    given += ("-d", "identity=none")
-    process = terminal(*given)
+    given = ("description=x", "author_name=y", "ci=none", "identity=none")
+    process = terminal("shop", *(f"--data={answer}" for answer in given))
     process.expect("e-mail")
     process.send(CLEAR + ENTER)
     assert "Continuous integration" not in finished(process)

@@ -16,7 +16,7 @@ ISSUER = {"OIDC_ISSUER": "http://127.0.0.1:9", "OIDC_AUDIENCE": "api"}
 
 
 @pytest.fixture
-def pooler(older_postgresql: str, tmp_path: Path) -> Iterator[str]:
+def pooler(older_postgresql: str) -> Iterator[str]:
     """PgBouncer, pooling transactions, before a server whose superuser this is the URL of."""
     directory = older_postgresql.partition("host=")[2]
     with socket.socket() as free:
