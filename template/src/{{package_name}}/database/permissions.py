@@ -90,6 +90,9 @@ _POLICIES = text("""
     GROUP BY 1 ORDER BY min(rank) LIMIT 1
 """)
 
+# German has »these«, French « these ».
+_QUOTES = "\"'`„“”«»"
+
 
 async def explain(database: Database, principal: Principal, error: DBAPIError) -> dict[str, Any]:
     """The role, and the privilege it lacks with the GRANT that would give it, or the policies.
@@ -123,7 +126,7 @@ def _names(message: str, statement: str) -> list[str]:
 
     The statement has it, too, or else, as with a table behind a view, it stands at the end.
     """
-    words = [word.strip("\"'`„“”«»") for word in message.split()]
+    words = [word.strip(_QUOTES) for word in message.split()]
     ends = range(len(words), 0, -1)
     runs = {" ".join(words[start:end]): end for end in ends for start in range(end)}
     known = [run for run in runs if run in statement]
@@ -156,7 +159,7 @@ def _policies(row: Row[*tuple[Any, ...]], message: str) -> dict[str, Any]:
     name, policies = row
     if policies is None:
         return {"table": name, "remedy": "no GRANT: nothing lets this role have the new row"}
-    quoted = re.findall(r'["„“«]\s?(.+?)\s?["“”»]', message)
-    named = [policy for policy in policies if policy in quoted]  # as restrictive ones are
+    quoted = rf"[{_QUOTES}]\s?{{}}\s?[{_QUOTES}]"  # as restrictive ones are
+    named = [policy for policy in policies if re.search(quoted.format(re.escape(policy)), message)]
     remedy = "no GRANT: these policies refuse the new row"
     return {"table": name, "policies": named or policies, "remedy": remedy}
