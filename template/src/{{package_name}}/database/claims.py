@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import sqlalchemy
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..identity.principal import ANONYMOUS, Principal
@@ -40,6 +41,9 @@ class IdentifiedConnection(Connection):
     principal: Principal = ANONYMOUS
     leeway = 0
     key = b""
+    padding = ""
+    """As much as pg_stat_activity shows of a message: there the login could read everybody's
+    claims, and wait for the connection on which they count."""
 
     @property
     def preamble(self) -> str:
@@ -52,7 +56,7 @@ class IdentifiedConnection(Connection):
         claims = json.dumps(_claims(self.principal, role, self.leeway)).encode().hex()
         signature = hmac.digest(self.key, claims.encode(), "sha256").hex()
         return (
-            f"{super().preamble}SELECT set_config('role','{role}',true),"
+            f"{super().preamble}/*{self.padding}*/SELECT set_config('role','{role}',true),"
             f"set_config('identity.claims','{signature}{claims}',true);"
         )
 
@@ -75,6 +79,9 @@ class IdentifiedConnection(Connection):
             backend = await self.fetchval(
                 "SELECT identity.bind($1, $2)", key.translate(_INNER), key.translate(_OUTER)
             )
+            size = await self.fetchval(
+                "SELECT setting::int FROM pg_settings WHERE name = 'track_activity_query_size'"
+            )
             if backend != self.get_server_pid():
                 raise ClaimsUnsigned("a pooler shares connections, and each has a key of its own")
             await self.execute("RESET ROLE")
@@ -83,7 +90,7 @@ class IdentifiedConnection(Connection):
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 raise ClaimsUnsigned("this server is read only, and takes no keys") from None
             raise
-        self.key = key
+        self.key, self.padding = key, " " * size
 
 
 def _claims(principal: Principal, role: str, leeway: float) -> dict[str, Any]:
@@ -101,6 +108,18 @@ def _become(session: Session, _: object, connection: sqlalchemy.Connection) -> N
     """BEGIN goes out with the first statement; by then the connection knows whom to become."""
     adapter: Any = connection.connection.dbapi_connection
     adapter.driver_connection.principal = session.info["principal"]
+
+
+async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
+    """Why the database is not to be trusted with our claims, or they not by it."""
+    if not await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
+        return "the database believes only claims that are signed"
+    forge = text("SELECT set_config('identity.claims', repeat('0', 64) || :rest, true)")
+    rest = (await session.scalar(text("SELECT current_setting('identity.claims')")))[64:]
+    await session.execute(forge, {"rest": rest})
+    if signed and await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
+        return "the database believes claims that nobody has signed: run `db upgrade`"
+    return None
 
 
 async def require_signatures(owner_url: str, required: bool) -> None:

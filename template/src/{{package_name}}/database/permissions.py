@@ -126,7 +126,8 @@ def _names(message: str, statement: str) -> list[str]:
 
     The statement has it, too, or else, as with a table behind a view, it stands at the end.
     """
-    words = [word.strip(_QUOTES) for word in message.split()]
+    # PostgreSQL's own are short; RAISE may say anything at any length.
+    words = [word.strip(_QUOTES) for word in message[:300].split()[:20]]
     ends = range(len(words), 0, -1)
     runs = {" ".join(words[start:end]): end for end in ends for start in range(end)}
     known = [run for run in runs if run in statement]

@@ -24,11 +24,12 @@ def protect(table: str, *, owner: str | None = None, tenant: str | None = None) 
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
     mine = f"{owner} = {_CLAIM.format('sub')}" if owner else f"{_CLAIM.format('sub')} IS NOT NULL"
-    op.execute(f"CREATE POLICY {table}_owner ON {table} USING ({mine})")
+    name = table.rpartition(".")[2]
+    op.execute(f"CREATE POLICY {name}_owner ON {table} USING ({mine})")
     if tenant:
         # Restrictive: no policy that is added later opens the table to another tenant.
         ours = f"{tenant} = {_CLAIM.format('tenant')}"
-        op.execute(f"CREATE POLICY {table}_tenant ON {table} AS RESTRICTIVE USING ({ours})")
+        op.execute(f"CREATE POLICY {name}_tenant ON {table} AS RESTRICTIVE USING ({ours})")
 
 
 def grant(table: str, **privileges: str) -> None:
@@ -47,8 +48,8 @@ def grant(table: str, **privileges: str) -> None:
 def every_row(table: str) -> Iterator[None]:
     """For the block, a migration that reads or changes data sees all rows of the table.
 
-    Otherwise it sees none, since the owner has no claims. The table is locked until the migration
-    is committed, so nobody else gets to see more.
+    Otherwise PostgreSQL refuses, since the owner has no claims. The table is locked until the
+    migration is committed, so nobody else gets to see more.
     """
     op.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
     yield

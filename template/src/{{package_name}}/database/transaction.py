@@ -17,6 +17,9 @@ from .sqlstate import is_verdict
 # none of them holds a string. Together they cost 0.02 ms, and no round trip.
 _CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advisory_unlock_all();"
 
+# The driver prepares statements by the protocol. Whoever prepared one by SQL may have put it in the
+# place of the driver's: then the transaction does not begin, and the connection is replaced.
+_GUARD = "SELECT 1/(NOT EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql))::int;"
 
 log = structlog.get_logger()
 
@@ -43,7 +46,7 @@ class Connection(asyncpg.Connection):
 
         So it costs no round trip, and passes PgBouncer, which refuses settings at connect.
         """
-        return _CLEAN + self.limits
+        return _CLEAN + _GUARD + self.limits
 
     async def execute(
         self,
@@ -69,6 +72,8 @@ class Connection(asyncpg.Connection):
             raise DatabaseUnavailable from error
 
     async def _commit(self) -> str:
+        if not self.is_closed() and not self.is_in_transaction():
+            raise asyncpg.InFailedSQLTransactionError("the transaction had ended before its COMMIT")
         try:
             status = await super().execute("COMMIT;")
         except Exception as error:

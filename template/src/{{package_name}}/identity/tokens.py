@@ -156,7 +156,7 @@ class AccessTokens:
         subject = _name(claims["sub"] and issuer.subject_prefix + claims["sub"])
         if not issuer.subject_prefix and subject.startswith(self._prefixes):
             raise InvalidToken("The subject of the access token belongs to another issuer")
-        tenant = _name(_claim(claims, issuer.tenant_claim)) if issuer.tenant_claim else ""
+        tenant = self._tenant(issuer, claims) if issuer.tenant_claim else ""
         roles = _values(_claim(claims, issuer.roles_claim))
         return Principal(
             issuer=issuer.issuer,
@@ -167,6 +167,12 @@ class AccessTokens:
             role=self._role(roles),
             expires=claims["exp"],
         )
+
+    def _tenant(self, issuer: Issuer, claims: Mapping[str, Any]) -> str:
+        tenant = _name(issuer.subject_prefix + _name(_claim(claims, issuer.tenant_claim)))
+        if not issuer.subject_prefix and tenant.startswith(self._prefixes):
+            raise InvalidToken("The tenant of the access token belongs to another issuer")
+        return tenant
 
     def _role(self, values: frozenset[str]) -> Role:
         given = {self._roles[value] for value in values if value in self._roles}
