@@ -235,6 +235,8 @@ class Issuer:
                 raise Refused("unauthorized_client", "the grant_type is another client's")
             case _:
                 raise Refused("unsupported_grant_type", "grant_type is missing or unknown")
+        # Some clients name the service before each scope; tokens do not.
+        scope = " ".join(name.rpartition("/")[2] for name in scope.split())
         token = self.token(subject, roles, scope.split(), client_id=client)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
         return JSONResponse(answer | {"scope": scope}, headers=PRIVATE)
