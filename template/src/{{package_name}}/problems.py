@@ -228,7 +228,7 @@ async def page(_: Request) -> HTMLResponse:
     """The page that the ``type`` of a problem points to."""
     entries = "".join(
         f'<dt id="{problem.slug()}">{problem.status} {html.escape(problem.title)}</dt>'
-        f"<dd>{html.escape(problem.__doc__ or '')}</dd>"
+        f"<dd>{html.escape((problem.__doc__ or '').partition('\n\n')[0])}</dd>"
         for problem in sorted(
             _all(Problem) - {Problem}, key=lambda problem: (problem.status, problem.slug())
         )
