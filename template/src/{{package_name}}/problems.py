@@ -228,12 +228,16 @@ async def page(_: Request) -> HTMLResponse:
     """The page that the ``type`` of a problem points to."""
     entries = "".join(
         f'<dt id="{problem.slug()}">{problem.status} {html.escape(problem.title)}</dt>'
-        f"<dd>{html.escape((problem.__doc__ or '').partition('\n\n')[0])}</dd>"
+        f"<dd>{html.escape(_summary(problem))}</dd>"
         for problem in sorted(
             _all(Problem) - {Problem}, key=lambda problem: (problem.status, problem.slug())
         )
     )
     return HTMLResponse(f"<!doctype html><title>Problems</title><dl>{entries}</dl>")
+
+
+def _summary(problem: type[Problem]) -> str:
+    return (problem.__doc__ or "").partition("\n\n")[0]
 
 
 def _all(problem: type[Problem]) -> set[type[Problem]]:
