@@ -160,7 +160,11 @@ def _policies(row: Row[*tuple[Any, ...]], message: str) -> dict[str, Any]:
     name, policies = row
     if policies is None:
         return {"table": name, "remedy": "no GRANT: nothing lets this role have the new row"}
-    quoted = rf"[{_QUOTES}]\s?{{}}\s?[{_QUOTES}]"  # as restrictive ones are
-    named = [policy for policy in policies if re.search(quoted.format(re.escape(policy)), message)]
+    named = [policy for policy in policies if re.search(_quoted(policy), message)]
     remedy = "no GRANT: these policies refuse the new row"
     return {"table": name, "policies": named or policies, "remedy": remedy}
+
+
+def _quoted(policy: str) -> str:
+    """As the message names those that are restrictive."""
+    return rf"[{_QUOTES}]\s?{re.escape(policy)}\s?[{_QUOTES}]"
