@@ -10,6 +10,6 @@ class NoteNotFound(NotFound):
 
 
 class NoteTitleTaken(AlreadyExists):
-    """Titles are unique."""
+    """The title is taken."""
 
     title = "A note with this title already exists"
