@@ -110,6 +110,11 @@ def _become(session: Session, _: object, connection: sqlalchemy.Connection) -> N
     adapter.driver_connection.principal = session.info["principal"]
 
 
+def forget(adapter: Any, *_: object) -> None:
+    """Whoever takes a connection from the pool is nobody, until a session says for whom it is."""
+    adapter.driver_connection.principal = ANONYMOUS
+
+
 async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
     """Why the database is not to be trusted with our claims, or they not by it."""
     if not await session.scalar(text("SELECT identity.claims() IS NOT NULL")):

@@ -215,6 +215,7 @@ def _key(jwk: dict[str, Any]) -> PyJWK | None:
     kid = jwk.get("kid")
     if not isinstance(kid, str) or jwk.get("use", "sig") != "sig" or "d" in jwk:
         return None
+    # A member of the wrong type, or of a size that no key has, is another error in each library.
     try:
         key = PyJWK(jwk)
         too_short = key.Algorithm.check_key_length(key.Algorithm.prepare_key(key.key))
