@@ -14,8 +14,10 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 
 from tests.product import provider
+from tests.product.processes import end
 
 LONG = "a-service-whose-name-is-as-long-as-it-is"
+PATIENCE = 600  # seconds: no command takes half of that
 HOSTILE = 'Says "hi", it\'s {{ 7 * 7 }} {% raw %} C:\\new [bold] `x` *y* <b> # & | 🎈 é'
 
 
@@ -81,17 +83,26 @@ class Service:
             for name, value in os.environ.items()
             if not name.startswith(("DATABASE_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
         }
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env=inherited | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-8000:]}"
-        return done.stdout
+        with tempfile.TemporaryFile("w+") as output:  # a pipe would wait for whoever inherits it
+            process = subprocess.Popen(
+                command,
+                cwd=self.path,
+                env=inherited | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                code: int | str = process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                code = f"still running after {PATIENCE} s"
+            finally:
+                end(process)
+            output.seek(0)
+            said = output.read()
+        assert code == 0, f"{' '.join(command)}: {code}\n{said[-8000:]}"
+        return said
 
 
 def create(member: Member, parent: Path, *options: str) -> Service:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NOT_INHERITED = ("DATABASE_", "OIDC_", "VIRTUAL_ENV", "PYTEST_", "COV_")
 
@@ -66,10 +67,11 @@ def running(
                 time.sleep(0.02)
             yield Running(process, found[1])
         finally:
-            _end(process)
+            end(process)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a process that leads its group, and whatever it has started there."""
     with suppress(ProcessLookupError):  # what it started gets it too, and may go on after it
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -77,5 +79,6 @@ def _end(process: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    with suppress(BrokenPipeError):
-        process.communicate()
+    if process.stdin:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
