@@ -81,7 +81,7 @@ class Service:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DATABASE_", "VIRTUAL_ENV", "PYTEST_", "COV_"))
+            if not name.startswith(("DATABASE_", "VIRTUAL_ENV", "UV_PROJECT_", "PYTEST_", "COV_"))
         }
         with tempfile.TemporaryFile("w+") as output:  # a pipe would wait for whoever inherits it
             process = subprocess.Popen(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NOT_INHERITED = ("DATABASE_", "OIDC_", "VIRTUAL_ENV", "PYTEST_", "COV_")
+NOT_INHERITED = ("DATABASE_", "OIDC_", "VIRTUAL_ENV", "UV_PROJECT_", "PYTEST_", "COV_")
 
 
 @dataclass(frozen=True)

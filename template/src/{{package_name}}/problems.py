@@ -91,6 +91,13 @@ class Overlap(Conflict):
     title = "The record overlaps with one that is stored"
 
 
+class RequestIncomplete(Problem):
+    """The client has not sent its whole request in time; nothing was stored."""
+
+    status = 408
+    title = "The request did not arrive in time"
+
+
 class ContentTooLarge(Problem):
     """The request body is larger than the service accepts."""
 

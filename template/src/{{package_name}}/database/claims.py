@@ -46,6 +46,11 @@ class IdentifiedConnection(Connection):
     claims, and wait for the connection on which they count."""
 
     @property
+    def label(self) -> str:
+        """Who this transaction belongs to, as an SQL string."""
+        return self.unit.label(self.principal.role)
+
+    @property
     def preamble(self) -> str:
         """SQL that goes with BEGIN: a clean state, the limits, the role, and the claims.
 

@@ -1,8 +1,10 @@
 """Where transactions begin and end: the only module that commits."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import asyncpg
+import sqlalchemy
 import structlog
 from sqlalchemy import Result, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,6 +13,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from ..problems import DatabaseUnavailable
 from ..settings import Settings
 from .sqlstate import is_verdict
+from .unit_of_work import UnitOfWork
 
 # Nothing survives into the next transaction, whatever the last one left: settings, role, cursors,
 # subscriptions, temporary tables, locks. In a poisoned session these words still mean the same, as
@@ -20,6 +23,13 @@ _CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advis
 # The driver prepares statements by the protocol. Whoever prepared one by SQL may have put it in the
 # place of the driver's: then the transaction does not begin, and the connection is replaced.
 _GUARD = "SELECT 1/(NOT EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql))::int;"
+
+# Seconds that a transaction may outlast its last statement's limit: ending a transaction ends its
+# connection, and ending a statement does not.
+_GRACE = 0.5
+
+# The name of whatever has no request.
+NO_REQUEST = UnitOfWork(__name__.partition(".")[0])
 
 log = structlog.get_logger()
 
@@ -38,7 +48,9 @@ def _explicit(begin: str) -> str:
 class Connection(asyncpg.Connection):
     """A connection whose transactions begin clean, have time limits, and whose COMMIT means it."""
 
-    limits = ""
+    unit = NO_REQUEST
+    limits: Mapping[str, float] = {}
+    """Settings of PostgreSQL that bound what a transaction may wait for, in seconds."""
 
     @property
     def preamble(self) -> str:
@@ -46,7 +58,22 @@ class Connection(asyncpg.Connection):
 
         So it costs no round trip, and passes PgBouncer, which refuses settings at connect.
         """
-        return _CLEAN + _GUARD + self.limits
+        return f"{_CLEAN}{_GUARD}{self._budget()}SET LOCAL application_name = {self.label};"
+
+    @property
+    def label(self) -> str:
+        """Who this transaction belongs to, as an SQL string."""
+        return self.unit.label()
+
+    def _budget(self) -> str:
+        left = self.unit.seconds_left()
+        spent = {name: min(seconds, left) for name, seconds in self.limits.items()}
+        if "transaction_timeout" in spent:
+            spent["transaction_timeout"] += _GRACE
+        return "".join(
+            f"SET LOCAL {name} = {max(1, round(seconds * 1000))};"
+            for name, seconds in spent.items()
+        )
 
     async def execute(
         self,
@@ -74,10 +101,12 @@ class Connection(asyncpg.Connection):
     async def _commit(self) -> str:
         if not self.is_closed() and not self.is_in_transaction():
             raise asyncpg.InFailedSQLTransactionError("the transaction had ended before its COMMIT")
+        self.unit.committing = True
         try:
             status = await super().execute("COMMIT;")
         except Exception as error:
             if is_verdict(error):
+                self.unit.committing = False
                 raise
             self.terminate()
             raise asyncpg.TransactionResolutionUnknownError("COMMIT was not answered") from error
@@ -89,8 +118,8 @@ class Connection(asyncpg.Connection):
         return status
 
 
-def limits(settings: Settings) -> str:
-    """SQL that bounds what a transaction may wait for.
+def limits(settings: Settings, server: asyncpg.ServerVersion) -> dict[str, float]:
+    """What a transaction may wait for, in seconds.
 
     https://www.postgresql.org/docs/current/runtime-config-client.html
     """
@@ -98,8 +127,12 @@ def limits(settings: Settings) -> str:
         "lock_timeout": settings.lock_timeout,
         "statement_timeout": settings.statement_timeout,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
+        # A statement ends when nobody is there any more to hear what it has found.
+        "client_connection_check_interval": 1,
     }
-    return "".join(f"SET LOCAL {name} = {round(s * 1000)};" for name, s in seconds.items())
+    if server.major >= 17:
+        seconds["transaction_timeout"] = settings.transaction_timeout
+    return seconds
 
 
 class AttentiveSession(Session):
@@ -117,18 +150,28 @@ def _execute(state: ORMExecuteState) -> Result[Any]:
         raise
 
 
+@event.listens_for(AttentiveSession, "after_begin")
+def _introduce(session: Session, _: object, connection: sqlalchemy.Connection) -> None:
+    """BEGIN goes out with the first statement; by then the connection knows what it is part of."""
+    adapter: Any = connection.connection.dbapi_connection
+    adapter.driver_connection.unit = session.info.get("unit", NO_REQUEST)
+
+
 @event.listens_for(AttentiveSession, "after_soft_rollback")
 def _forget(session: AttentiveSession, _: object) -> None:
     session.failed = False
 
 
 async def commit(session: AsyncSession) -> None:
-    """Make the session's work durable.
+    """Make the session's work durable, unless the answer is a failure.
 
     Raises:
         RuntimeError: a statement has failed and the failure was ignored. PostgreSQL would tell
             us, but for a statement that did not even get a connection.
     """
+    if session.info.get("unit", NO_REQUEST).refused:
+        await session.rollback()
+        return
     if cast("AttentiveSession", session.sync_session).failed:
         raise RuntimeError("a statement failed, and the failure was ignored")
     await session.commit()

@@ -3,17 +3,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, Security
+from fastapi import Request, Response, Security
 
 from ..database.session import ReadSession, WriteSession
 from ..identity.principal import Principal, caller
 from ..pagination import Page, PageQuery
 from ..problems import responses
+from ..routing import Router
 from . import service
 from .problems import NoteNotFound, NoteTitleTaken
 from .schemas import NoteCreate, NoteRead, NoteUpdate
 
-router = APIRouter(prefix="/notes", tags=["notes"])
+router = Router(prefix="/notes", tags=["notes"])
 
 NoteReader = Annotated[Principal, Security(caller, scopes=["notes:read"])]
 NoteWriter = Annotated[Principal, Security(caller, scopes=["notes:write"])]

@@ -2,16 +2,17 @@
 
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from ..database.session import ReadSession, WriteSession
 from ..pagination import Page, PageQuery
 from ..problems import responses
+from ..routing import Router
 from . import service
 from .problems import NoteNotFound, NoteTitleTaken
 from .schemas import NoteCreate, NoteRead, NoteUpdate
 
-router = APIRouter(prefix="/notes", tags=["notes"])
+router = Router(prefix="/notes", tags=["notes"])
 
 
 @router.post("", status_code=201, responses=responses(NoteTitleTaken))

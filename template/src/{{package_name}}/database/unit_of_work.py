@@ -1,0 +1,45 @@
+"""What a request does to the database, as a whole: it has a name, a deadline, and one outcome."""
+
+import math
+import re
+import time
+from dataclasses import dataclass
+
+_NAME_LENGTH = 63  # bytes of application_name; PostgreSQL cuts the rest off
+
+
+@dataclass(eq=False)
+class UnitOfWork:
+    """One request's work, or some work without a request.
+
+    Args:
+        name: what ``pg_stat_activity`` shows while it lasts.
+        deadline: when it has to be done, by ``time.monotonic()``.
+        attempts: how often it may run, the first time included.
+    """
+
+    name: str
+    deadline: float = math.inf
+    attempts: int = 1
+    refused: bool = False
+    """The answer is a failure, so nothing of the work is kept."""
+    committing: bool = False
+    """COMMIT has been sent: who gives up now cannot know what became of it."""
+
+    def seconds_left(self) -> float:
+        """Time until the deadline; less than nothing when it has passed."""
+        return self.deadline - time.monotonic()
+
+    def label(self, role: str = "") -> str:
+        """The name as an SQL string, which nothing in it can end."""
+        printable = re.sub(r"[^ -~]|['\\]", "?", f"{role} {self.name}".lstrip())
+        return f"'{printable[:_NAME_LENGTH]}'"
+
+    def begin_again(self) -> None:
+        """Forget what the last attempt has come to."""
+        self.attempts -= 1
+        self.refused = self.committing = False
+
+
+class RunAgain(Exception):
+    """The work came to nothing for a reason that the next attempt may not meet."""

@@ -1,0 +1,127 @@
+"""A path operation is one unit of work: it has a deadline, may run again, and answers once.
+
+Neither a dependency nor a route handler can run a path operation again, and neither sees a COMMIT
+that fails; what stands around the route can and does.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request  # noqa: TID251  (the one place that extends it)
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from .database.unit_of_work import RunAgain, UnitOfWork
+from .problems import OutcomeUnknown, Problem, RequestIncomplete, TimedOut, response
+
+# The deadline is spent as limits of the server. Who is still not done a second later is cancelled,
+# which costs the connection.
+_GRACE = 1
+
+_LONGEST_PAUSE = 0.25  # seconds
+
+log = structlog.get_logger()
+
+
+class PathOperation(APIRoute):
+    """A route whose path operation is a unit of work."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run it, again if need be, and answer for it if it takes too long."""
+        settings = scope["app"].state.settings
+        route = f"{scope['method']} {self.path_format}"
+        unit = scope["unit_of_work"] = UnitOfWork(
+            name=f"{scope['request_id'][:16]} {route}",
+            deadline=time.monotonic() + settings.request_timeout,
+            attempts=settings.max_attempts,
+        )
+        body = _Body(receive)
+        started = False
+
+        async def observed(message: Message) -> None:
+            nonlocal started
+            started = True
+            limit.reschedule(None)  # a long answer is no late one
+            await send(message)
+
+        async def attempt() -> None:
+            await super(PathOperation, self).handle(scope, body, observed)
+
+        try:
+            with structlog.contextvars.bound_contextvars(route=route):
+                async with asyncio.timeout(settings.request_timeout + _GRACE) as limit:
+                    await _until_done(unit, body, attempt)
+        except TimeoutError:
+            if started or not limit.expired():
+                raise
+            log.error("request_cancelled")
+            problem = _verdict(unit, body)
+            await response(problem, scope)(scope, receive, send)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler; its answer decides, before the session ends, what becomes of it."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            answer = await handler(request)
+            request.scope["unit_of_work"].refused = answer.status_code >= 400
+            return answer
+
+        return handle
+
+
+class Router(APIRouter):
+    """An ``APIRouter`` whose path operations are units of work."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=PathOperation, **options)
+
+
+async def _until_done(
+    unit: UnitOfWork, body: "_Body", attempt: Callable[[], Awaitable[None]]
+) -> None:
+    pause = 0.005
+    while True:
+        try:
+            return await attempt()
+        except RunAgain:
+            log.info("runs_again", attempts_left=unit.attempts - 1)
+        # At random, or those who collided would meet again.
+        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  (nothing secret)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        unit.begin_again()
+        body.rewind()
+
+
+def _verdict(unit: UnitOfWork, body: "_Body") -> Problem:
+    if unit.committing:
+        return OutcomeUnknown()
+    return TimedOut() if body.complete else RequestIncomplete()
+
+
+class _Body:
+    """What the client has sent, which each attempt reads from the beginning."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.complete = False
+        self._receive = receive
+        self._messages: list[Message] = []
+        self._read = 0
+
+    async def __call__(self) -> Message:
+        if self._read == len(self._messages):
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._messages.append(message)
+            self.complete = not message.get("more_body", False)
+        self._read += 1
+        return self._messages[self._read - 1]
+
+    def rewind(self) -> None:
+        self._read = 0
