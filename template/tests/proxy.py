@@ -16,6 +16,8 @@ class Proxy:
         self.port = 0
         self.loses_answer_to = b""
         """The connection breaks when the server has answered a message that holds these bytes."""
+        self.swallows = b""
+        """A message that holds these bytes does not arrive, and nobody is told."""
         self.silent = False
         """Nothing passes, though connections stay open."""
         self.round_trips = 0
@@ -60,6 +62,8 @@ class Proxy:
                 answered = False
                 if self.loses_answer_to and self.loses_answer_to in data:
                     lost.set()
+                if self.swallows and self.swallows in data:
+                    continue
                 if not self.silent:
                     server_writer.write(data)
 

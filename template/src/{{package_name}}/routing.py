@@ -46,7 +46,8 @@ class PathOperation(APIRoute):
         async def observed(message: Message) -> None:
             nonlocal started
             started = True
-            limit.reschedule(None)  # a long answer is no late one
+            if not limit.expired():
+                limit.reschedule(None)  # a long answer is no late one
             await send(message)
 
         async def attempt() -> None:
