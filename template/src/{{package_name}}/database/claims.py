@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..identity.principal import ANONYMOUS, Principal
-from .migrate import SERVICE, migrating
+from .migrate import SERVICE, as_owner
 from .transaction import AttentiveSession, Connection
 
 _BLOCK = 64  # bytes: what SHA-256 works on (RFC 2104, section 2)
@@ -135,5 +135,5 @@ async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
 async def require_signatures(owner_url: str, required: bool) -> None:
     """Tell the database whether to believe claims without a signature (``SIGNED_CLAIMS``)."""
     update = text("UPDATE identity.signing SET required = :required WHERE required <> :required")
-    async with migrating(owner_url) as connection, connection.begin():
+    async with as_owner(owner_url) as connection, connection.begin():
         await connection.execute(update, {"required": required})
