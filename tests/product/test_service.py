@@ -39,7 +39,7 @@ def test_without_the_example_domain_everything_stays_green(tmp_path: Path) -> No
     service = create(DEFAULT, tmp_path)
     shutil.rmtree(service.package / "notes")
     shutil.rmtree(service.path / "tests" / "notes")
-    (service.package / "database/migrations/versions/0003_notes.py").unlink()
+    (service.package / "database/migrations/versions/0004_notes.py").unlink()
     access = service.package / "database/access.toml"
     access.write_text(access.read_text().partition("[notes]")[0])
     app = service.package / "app.py"

@@ -40,7 +40,7 @@ class PathOperation(APIRoute):
             deadline=time.monotonic() + settings.request_timeout,
             attempts=settings.max_attempts,
         )
-        body = _Body(receive)
+        body = _Body(receive, unit.received)
         started = False
 
         async def observed(message: Message) -> None:
@@ -69,9 +69,9 @@ class PathOperation(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            answer = await handler(request)
-            request.scope["unit_of_work"].refused = answer.status_code >= 400
-            return answer
+            unit: UnitOfWork = request.scope["unit_of_work"]
+            unit.answer = await handler(request)
+            return unit.answer
 
         return handle
 
@@ -108,9 +108,10 @@ def _verdict(unit: UnitOfWork, body: "_Body") -> Problem:
 class _Body:
     """What the client has sent, which each attempt reads from the beginning."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, received: bytearray) -> None:
         self.complete = False
         self._receive = receive
+        self._received = received
         self._messages: list[Message] = []
         self._read = 0
 
@@ -120,6 +121,7 @@ class _Body:
             if message["type"] != "http.request":
                 return message
             self._messages.append(message)
+            self._received += message.get("body", b"")
             self.complete = not message.get("more_body", False)
         self._read += 1
         return self._messages[self._read - 1]

@@ -3,7 +3,9 @@
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from starlette.responses import Response
 
 _NAME_LENGTH = 63  # bytes of application_name; PostgreSQL cuts the rest off
 
@@ -21,14 +23,21 @@ class UnitOfWork:
     name: str
     deadline: float = math.inf
     attempts: int = 1
-    refused: bool = False
-    """The answer is a failure, so nothing of the work is kept."""
+    received: bytearray = field(default_factory=bytearray)
+    """The body of the request."""
+    answer: Response | None = None
+    """What the client will be told, as soon as it is known."""
     committing: bool = False
     """COMMIT has been sent: who gives up now cannot know what became of it."""
 
     def seconds_left(self) -> float:
         """Time until the deadline; less than nothing when it has passed."""
         return self.deadline - time.monotonic()
+
+    @property
+    def refused(self) -> bool:
+        """The answer is a failure, so nothing of the work is kept."""
+        return self.answer is not None and self.answer.status_code >= 400
 
     def label(self, role: str = "") -> str:
         """The name as an SQL string, which nothing in it can end."""
@@ -38,7 +47,8 @@ class UnitOfWork:
     def begin_again(self) -> None:
         """Forget what the last attempt has come to."""
         self.attempts -= 1
-        self.refused = self.committing = False
+        self.answer = None
+        self.committing = False
 
 
 class RunAgain(Exception):

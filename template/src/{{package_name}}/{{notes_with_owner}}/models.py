@@ -13,7 +13,7 @@ from .problems import NoteTitleTaken
 class Note(Base):
     """A note, which belongs to the subject that wrote it.
 
-    Policies hide it from everybody else (``migrations/versions/0003_notes.py``).
+    Policies hide it from everybody else (``migrations/versions/0004_notes.py``).
     """
 
     __tablename__ = "notes"
