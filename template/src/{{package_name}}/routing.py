@@ -23,7 +23,10 @@ from .problems import OutcomeUnknown, Problem, RequestIncomplete, TimedOut, resp
 # which costs the connection.
 _GRACE = 1
 
-_LONGEST_PAUSE = 0.25  # seconds
+# Seconds between two attempts: at random below the first, twice as many each time, up to the other.
+# Of 300 that collide on one row, 20 at a time, all succeed sooner than with pauses of an eighth.
+_PAUSE = 0.04
+_LONGEST_PAUSE = 1
 
 log = structlog.get_logger()
 
@@ -86,13 +89,12 @@ class Router(APIRouter):
 async def _until_done(
     unit: UnitOfWork, body: "_Body", attempt: Callable[[], Awaitable[None]]
 ) -> None:
-    pause = 0.005
+    pause: float = _PAUSE
     while True:
         try:
             return await attempt()
         except RunAgain:
             log.info("runs_again", attempts_left=unit.attempts - 1)
-        # At random, or those who collided would meet again.
         await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  (nothing secret)
         pause = min(2 * pause, _LONGEST_PAUSE)
         unit.begin_again()
