@@ -4,7 +4,6 @@ A failure that a client may see is a class: the general ones here, those of a do
 ``problems.py``. Raise it where it happens; ``exception_handlers.py`` turns it into the answer.
 """
 
-import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,7 @@ from typing import Any, ClassVar, TypedDict
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -41,6 +38,8 @@ class Problem(HTTPException):
     title: ClassVar[str] = "The service failed"
     retry_after: ClassVar[int | None] = None
     """Seconds after which the same request may succeed."""
+    repeat: ClassVar[str] = "No, it would fail again."
+    """Whether the client may send the same request again, where ``retry_after`` does not say so."""
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[FieldError] = ()) -> None:
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
@@ -56,6 +55,7 @@ class Problem(HTTPException):
 class InternalError(Problem):
     """A bug of ours; the log has the reason under the request id."""
 
+    repeat = "No, somebody has to mend the service first."
     title = "The service failed"
 
 
@@ -74,19 +74,31 @@ class Conflict(Problem):
 
 
 class AlreadyExists(Conflict):
-    """A value that must be unique is taken (SQLSTATE 23505)."""
+    """A value that must be unique is taken."""
 
     title = "A record with this value already exists"
 
 
 class ReferenceConflict(Conflict):
-    """A record that is referred to is missing, or still referred to (SQLSTATE 23503, 23001)."""
+    """A record that is referred to is missing, or one that would go is still referred to."""
 
     title = "A referenced record is missing or still in use"
 
 
+class MissingReference(ReferenceConflict):
+    """The request refers to a record that does not exist."""
+
+    title = "A referenced record does not exist"
+
+
+class StillReferenced(ReferenceConflict):
+    """The record cannot go, or change its key, because others refer to it."""
+
+    title = "The record is still in use by others"
+
+
 class Overlap(Conflict):
-    """An exclusion constraint does not allow both records (SQLSTATE 23P01)."""
+    """The record and one that is stored exclude each other."""
 
     title = "The record overlaps with one that is stored"
 
@@ -94,6 +106,7 @@ class Overlap(Conflict):
 class RequestIncomplete(Problem):
     """The client has not sent its whole request in time; nothing was stored."""
 
+    repeat = "Yes."
     status = 408
     title = "The request did not arrive in time"
 
@@ -105,6 +118,13 @@ class ContentTooLarge(Problem):
     title = "The request body is too large"
 
 
+class TooComplex(Problem):
+    """The request is more than PostgreSQL takes in one statement; nothing was stored."""
+
+    status = 413
+    title = "The request is too much at once"
+
+
 class InvalidRequest(Problem):
     """The request does not fit its schema."""
 
@@ -113,10 +133,24 @@ class InvalidRequest(Problem):
 
 
 class InvalidValue(Problem):
-    """PostgreSQL refuses a value (SQLSTATE class 22, 23502, 23514)."""
+    """PostgreSQL refuses a value."""
 
     status = 422
     title = "A value is missing or not valid"
+
+
+class RuleViolated(Problem):
+    """A rule that the database enforces refuses the request."""
+
+    status = 422
+    title = "A rule of the database does not allow this"
+
+
+class ForeignServerFailed(Problem):
+    """A server on which PostgreSQL depends for this request has failed; nothing was stored here."""
+
+    status = 502
+    title = "Another server has failed the database"
 
 
 class DatabaseUnavailable(Problem):
@@ -128,30 +162,41 @@ class DatabaseUnavailable(Problem):
 
 
 class TransactionConflict(Problem):
-    """Another transaction was in the way (SQLSTATE class 40, 55P03); nothing was stored."""
+    """The service has tried several times, and others were in the way; nothing was stored."""
 
     status = 503
     title = "The request collided with another one"
     retry_after = 1
 
 
-class OutcomeUnknown(Problem):
-    """The connection broke during COMMIT: the work may be stored or not. Look before repeating."""
+class Locked(Problem):
+    """Somebody else holds a lock for longer than this request waits for it; nothing was stored."""
 
+    status = 503
+    title = "What the request needs is locked"
+    retry_after = 1
+
+
+class OutcomeUnknown(Problem):
+    """The connection broke during COMMIT: the work may be stored or not."""
+
+    repeat = "Only with the Idempotency-Key that it had; without one, look first what is stored."
     status = 503
     title = "The outcome of the request is unknown"
 
 
 class TimedOut(Problem):
-    """A time limit was reached (SQLSTATE 57014); nothing was stored."""
+    """A time limit was reached; nothing was stored."""
 
+    repeat = "Yes, though it may take too long again."
     status = 504
     title = "The request took too long"
 
 
 class StorageFull(Problem):
-    """PostgreSQL has no disk space left (SQLSTATE 53100)."""
+    """PostgreSQL has no disk space left; nothing was stored."""
 
+    repeat = "No, somebody has to make room first."
     status = 507
     title = "The database is full"
 
@@ -229,26 +274,3 @@ def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
         )
         entry["description"] = " / ".join(filter(None, [entry.get("description"), problem.title]))
     return described
-
-
-async def page(_: Request) -> HTMLResponse:
-    """The page that the ``type`` of a problem points to."""
-    entries = "".join(
-        f'<dt id="{problem.slug()}">{problem.status} {html.escape(problem.title)}</dt>'
-        f"<dd>{html.escape(_summary(problem))}</dd>"
-        for problem in sorted(
-            _all(Problem) - {Problem}, key=lambda problem: (problem.status, problem.slug())
-        )
-    )
-    return HTMLResponse(f"<!doctype html><title>Problems</title><dl>{entries}</dl>")
-
-
-def _summary(problem: type[Problem]) -> str:
-    return (problem.__doc__ or "").partition("\n\n")[0]
-
-
-def _all(problem: type[Problem]) -> set[type[Problem]]:
-    return {problem}.union(*(_all(subclass) for subclass in problem.__subclasses__()))
-
-
-routes = [Route("/problems", page)]

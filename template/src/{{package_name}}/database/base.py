@@ -14,6 +14,11 @@ class Base(DeclarativeBase):
     Let the constraint say there what that means to a client::
 
         UniqueConstraint("title", info={"problem": NoteTitleTaken, "pointer": "/title"})
+
+    The same goes for a ``CheckConstraint``, an ``ExcludeConstraint``, a unique ``Index`` and, where
+    NOT NULL is what may be violated, a column. A ``ForeignKey`` has two ends: ``problem`` is for a
+    reference to what does not exist, ``still_referenced`` for what goes while others refer to it.
+    Without a ``pointer`` the columns are pointed at.
     """
 
     metadata = MetaData(

@@ -71,7 +71,7 @@ def _challenge(problem: Problem, **attributes: str) -> None:
 
 
 class AccessDenied(Problem):
-    """The caller's role may not do this (SQLSTATE 42501, 44000)."""
+    """The caller's role lacks a privilege, or a policy does not let it."""
 
     status = 403
     title = "The caller's role may not do this"
