@@ -16,8 +16,8 @@ class Proxy:
         self.port = 0
         self.loses_answer_to = b""
         """The connection breaks when the server has answered a message that holds these bytes."""
-        self.swallows = b""
-        """A message that holds these bytes does not arrive, and nobody is told."""
+        self.withholds_answer_to = b""
+        """The answer to a message that holds these bytes does not arrive, nor any later one."""
         self.silent = False
         """Nothing passes, though connections stay open."""
         self.round_trips = 0
@@ -52,7 +52,7 @@ class Proxy:
         server_reader, server_writer = await self._connect()
         writers = {writer, server_writer}
         self._writers |= writers
-        lost = asyncio.Event()
+        lost, withheld = asyncio.Event(), asyncio.Event()
         answered = True
 
         async def forward() -> None:
@@ -62,8 +62,8 @@ class Proxy:
                 answered = False
                 if self.loses_answer_to and self.loses_answer_to in data:
                     lost.set()
-                if self.swallows and self.swallows in data:
-                    continue
+                if self.withholds_answer_to and self.withholds_answer_to in data:
+                    withheld.set()
                 if not self.silent:
                     server_writer.write(data)
 
@@ -71,7 +71,8 @@ class Proxy:
             nonlocal answered
             while (data := await server_reader.read(65536)) and not lost.is_set():
                 answered = True
-                writer.write(data)
+                if not withheld.is_set():
+                    writer.write(data)
 
         pumps = [asyncio.create_task(forward()), asyncio.create_task(answer())]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

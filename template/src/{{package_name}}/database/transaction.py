@@ -88,6 +88,13 @@ class Connection(asyncpg.Connection):
             return await self._begin(query)
         return await super().execute(query, *args, timeout=timeout)
 
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  (asyncpg's)
+        """Close the connection; in the middle of a transaction without waiting for a farewell."""
+        if self.is_in_transaction():
+            self.terminate()
+        else:
+            await super().close(timeout=timeout)
+
     async def _begin(self, query: str) -> str:
         try:
             return await super().execute(_explicit(query) + self.preamble)
