@@ -1,12 +1,11 @@
 """Notes as clients send and see them."""
 
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
-from ..schemas import Schema, Text
+from ..schemas import Schema, Text, Timestamp
 
 Title = Annotated[Text, Field(min_length=1, max_length=200)]
 Body = Annotated[Text, Field(max_length=10_000)]
@@ -32,5 +31,5 @@ class NoteRead(Schema):
     id: UUID
     title: str
     body: str
-    created_at: datetime
-    updated_at: datetime
+    created_at: Timestamp
+    updated_at: Timestamp
