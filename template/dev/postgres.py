@@ -404,6 +404,8 @@ def _postgres(
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: _die_with_supervisor(signal.SIGQUIT),  # PostgreSQL's quickest exit
         )
+    # Who is killed is gone: a zombie's successor would take it for a server that runs.
+    signal.signal(signal.SIGCHLD, lambda *_: server.poll())
     try:
         socket_file = Path(settings["unix_socket_directories"], f".s.PGSQL.{PORT}")
         if not _is_ready(server, home / "data", socket_file):
