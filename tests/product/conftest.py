@@ -155,33 +155,65 @@ def npm_provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return provider.install(tmp_path_factory.mktemp("provider"))
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A server of the system's own PostgreSQL, behind a socket in its directory."""
+
+    directory: Path
+    bindir: Path
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def url(self) -> str:
+        """Its superuser."""
+        return f"postgresql://postgres@/postgres?host={self.directory}"
+
+    def start(self) -> None:
+        options = f"-k {self.directory} -c listen_addresses= -c fsync=off"
+        log = self.directory / "log"
+        self.run("pg_ctl", "-D", self.data, "-o", options, "-l", log, "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
+
+    def query(self, sql: str) -> str:
+        return self.run("psql", "-h", self.directory, "-Atc", sql).strip()
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """Run a program of PostgreSQL's, which must succeed, as a user whom it accepts."""
+        self.directory.mkdir(exist_ok=True)
+        shutil.chown(self.directory, "postgres")
+        with tempfile.TemporaryFile("w+") as output:  # a server that is started keeps it open
+            subprocess.run(
+                (self.bindir / program, *arguments),
+                user="postgres",
+                group="postgres",
+                extra_groups=[],
+                cwd="/",
+                check=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                timeout=120,
+            )
+            output.seek(0)
+            return output.read()
+
+
 @pytest.fixture
-def older_postgresql() -> Iterator[str]:
-    """A server of the system's own PostgreSQL, older than the embedded one, and its superuser."""
+def older_postgresql() -> Iterator[Cluster]:
+    """A server of the system's own PostgreSQL, older than the embedded one."""
     version, bindir = min(
         (int(path.parent.name), path) for path in Path("/usr/lib/postgresql").glob("*/bin")
     )
     assert 15 <= version < 18
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as name:
-        directory = Path(name)
-        shutil.chown(directory, "postgres")
-        data, options = directory / "data", f"-k {directory} -c listen_addresses= -c fsync=off"
-        _as_postgres(bindir / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        _as_postgres(bindir / "pg_ctl", "-D", data, "-o", options, "-l", directory / "log", "start")
+        cluster = Cluster(Path(name), bindir)
+        cluster.run("initdb", "-D", cluster.data, "-U", "postgres", "-A", "trust", "-E", "UTF8")
+        cluster.start()
         try:
-            yield f"postgresql://postgres@/postgres?host={directory}"
+            yield cluster
         finally:
-            _as_postgres(bindir / "pg_ctl", "-D", data, "-m", "immediate", "stop")
-
-
-def _as_postgres(*command: str | Path) -> None:
-    subprocess.run(
-        command,
-        user="postgres",
-        group="postgres",
-        extra_groups=[],
-        cwd="/",
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
+            cluster.stop()

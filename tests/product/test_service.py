@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.conftest import DEFAULT, OFF, ON, Member, Service, create
+from tests.product.conftest import DEFAULT, OFF, ON, Cluster, Member, Service, create
 
 
 def locked(member: Member, parent: Path, *options: str) -> Service:
@@ -62,9 +62,11 @@ def test_newer_pythons_will_do(tmp_path: Path, version: str) -> None:
 
 
 @pytest.mark.larger
-def test_an_older_postgresql_of_the_system_will_do(tmp_path: Path, older_postgresql: str) -> None:
+def test_an_older_postgresql_of_the_system_will_do(
+    tmp_path: Path, older_postgresql: Cluster
+) -> None:
     service = create(DEFAULT, tmp_path)
-    service.run("uv", "run", "pytest", "--numprocesses=auto", DATABASE_URL=older_postgresql)
+    service.run("uv", "run", "pytest", "--numprocesses=auto", DATABASE_URL=older_postgresql.url)
 
 
 @pytest.mark.larger

@@ -11,7 +11,7 @@ from importlib.resources import files
 import asyncpg
 
 from ..identity.principal import ANONYMOUS, ROLES
-from .migrate import APPLICATION, OWNER, SERVICE
+from .migrate import APPLICATION, OWNER, SERVICE, reading
 
 Matrix = Mapping[str, Mapping[str, frozenset[str]]]
 """Privileges by object and role: ``{"notes": {"reader": {"SELECT"}}}``.
@@ -47,11 +47,8 @@ def declared() -> Matrix:
 
 async def actual(database_url: str) -> Access:
     """What the database says; any login may ask."""
-    connection = await asyncpg.connect(database_url, timeout=5, command_timeout=5)
-    try:
+    async with reading(database_url) as connection:
         return await read(connection)
-    finally:
-        await connection.close()
 
 
 async def read(connection: asyncpg.Connection) -> Access:

@@ -1,5 +1,6 @@
 """Where transactions begin and end: the only module that commits."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -49,6 +50,8 @@ class Connection(asyncpg.Connection):
     """A connection whose transactions begin clean, have time limits, and whose COMMIT means it."""
 
     unit = NO_REQUEST
+    good_until = math.inf
+    """By ``time.monotonic()``; then the pool replaces it."""
     limits: Mapping[str, float] = {}
     """Settings of PostgreSQL that bound what a transaction may wait for, in seconds."""
 
