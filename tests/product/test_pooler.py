@@ -1,13 +1,11 @@
 """The service behind PgBouncer, and beside a replica."""
 
 import asyncio
-import shutil
 import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -63,7 +61,7 @@ def test_claims_that_are_signed_are_refused_at_the_start(
     with pytest.raises(AssertionError, match="SIGNED_CLAIMS=false") as refusal:
         service.run(*SERVE, **urls)
     assert "a pooler shares connections" in str(refusal.value)
-    with pytest.raises(AssertionError, match="PGBOUNCER.* need SIGNED_CLAIMS=false"):
+    with pytest.raises(AssertionError, match=r"PGBOUNCER.* need SIGNED_CLAIMS=false"):
         service.run(*SERVE, **urls, PGBOUNCER="true")
     del urls["DATABASE_OWNER_URL"]
     with pytest.raises(AssertionError, match="DATABASE_OWNER_URL: required"):
