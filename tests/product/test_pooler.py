@@ -75,7 +75,7 @@ def test_a_thousand_requests(
     urls = {"DATABASE_URL": pooler, "DATABASE_OWNER_URL": older_postgresql.url}
     urls |= {"PGBOUNCER": str(told), "SIGNED_CLAIMS": "false", "POOL_TIMEOUT": "5"}
     with running(*DEV, cwd=reachable_service.path, ready=READY, **urls) as dev:
-        statuses = asyncio.run(_use(reachable_service, dev.said))
+        statuses = asyncio.run(_use(dev.said, _authorization(reachable_service, urls)))
         if told:
             reachable_service.run(*_db("check"), **urls)
             reachable_service.run(*_db("access"), **urls)
@@ -111,7 +111,9 @@ def test_readers_use_the_replica_while_it_is_there(
         "SIGNED_CLAIMS": "false",
     }
     with running(*DEV, cwd=reachable_service.path, ready=READY, **urls) as dev:
-        with httpx.Client(base_url=dev.said, headers=_authorization(reachable_service)) as client:
+        with httpx.Client(
+            base_url=dev.said, headers=_authorization(reachable_service, urls)
+        ) as client:
 
             def titles() -> list[str]:
                 return [note["title"] for note in client.get("/notes").json()["items"]]
@@ -141,12 +143,11 @@ def test_readers_use_the_replica_while_it_is_there(
 
             _wait(is_used, 60)
 
-        misled = {**urls, "DATABASE_URL": urls.pop("DATABASE_REPLICA_URL")}
-        misled.pop("DATABASE_REPLICA_URL")
+        misled = {**urls, "DATABASE_URL": urls["DATABASE_REPLICA_URL"]}
         with (
             running(*SERVE, cwd=reachable_service.path, ready=SERVING, **misled) as serving,
             httpx.Client(
-                base_url=serving.said, headers=_authorization(reachable_service)
+                base_url=serving.said, headers=_authorization(reachable_service, urls)
             ) as client,
         ):
             answer = client.post("/notes", json={"title": "third"})
@@ -158,11 +159,10 @@ def test_readers_use_the_replica_while_it_is_there(
             assert client.get("/readyz").status_code == 503
 
 
-async def _use(service: Service, url: str) -> Counter[int]:
+async def _use(url: str, headers: dict[str, str]) -> Counter[int]:
     """250 notes, created, created again, read, and listed; what was answered."""
     at_once = asyncio.Semaphore(16)
     statuses: Counter[int] = Counter()
-    headers = _authorization(service)
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
 
         async def ask(*call: str, json: object = None) -> httpx.Response:
@@ -185,8 +185,8 @@ async def _use(service: Service, url: str) -> Counter[int]:
     return statuses
 
 
-def _authorization(service: Service) -> dict[str, str]:
-    token = service.run("uv", "run", "my-service", "token").split()[-1]
+def _authorization(service: Service, urls: dict[str, str]) -> dict[str, str]:
+    token = service.run("uv", "run", "my-service", "token", **urls).split()[-1]
     return {"Authorization": f"Bearer {token}"}
 
 
