@@ -116,7 +116,9 @@ def test_readers_use_the_replica_while_it_is_there(
         ) as client:
 
             def titles() -> list[str]:
-                return [note["title"] for note in client.get("/notes").json()["items"]]
+                answer = client.get("/notes")
+                assert answer.status_code == 200, answer.text
+                return [note["title"] for note in answer.json()["items"]]
 
             def create(title: str) -> int:
                 return client.post("/notes", json={"title": title}).status_code
