@@ -66,6 +66,9 @@ def running(
                 assert not ended or re.search(ready, said), f"{command}\n{said[-8000:]}"
                 time.sleep(0.02)
             yield Running(process, found[1])
+        except BaseException:
+            print(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])
+            raise
         finally:
             end(process)
 

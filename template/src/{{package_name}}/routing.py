@@ -111,7 +111,8 @@ class _Body:
     """What the client has sent, which each attempt reads from the beginning."""
 
     def __init__(self, receive: Receive, received: bytearray) -> None:
-        self.complete = False
+        self.complete = True
+        """Nobody waits for more of it."""
         self._receive = receive
         self._received = received
         self._messages: list[Message] = []
@@ -119,6 +120,7 @@ class _Body:
 
     async def __call__(self) -> Message:
         if self._read == len(self._messages):
+            self.complete = False
             message = await self._receive()
             if message["type"] != "http.request":
                 return message

@@ -19,8 +19,7 @@ from .unit_of_work import UnitOfWork
 # Nothing survives into the next transaction, whatever the last one left: settings, role, cursors,
 # subscriptions, temporary tables, locks. In a poisoned session these words still mean the same, as
 # none of them holds a string. Together they cost 0.02 ms, and no round trip.
-_CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;DISCARD TEMP;SELECT pg_advisory_unlock_all();"
-_DEAF = "UNLISTEN *;"  # a standby refuses it, and LISTEN too
+_CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advisory_unlock_all();"
 
 # The driver prepares statements by the protocol. Whoever prepared one by SQL may have put it in the
 # place of the driver's: then the transaction does not begin, and the connection is replaced.
@@ -62,9 +61,7 @@ class Connection(asyncpg.Connection):
 
         So it costs no round trip, and passes PgBouncer, which refuses settings at connect.
         """
-        on_standby = getattr(self.get_settings(), "in_hot_standby", "off") == "on"
-        clean = _CLEAN if on_standby else _CLEAN + _DEAF
-        return f"{clean}{_GUARD}{self._budget()}SET LOCAL application_name = {self.label};"
+        return f"{_CLEAN}{_GUARD}{self._budget()}SET LOCAL application_name = {self.label};"
 
     @property
     def label(self) -> str:
