@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import asyncpg
 import sqlalchemy
@@ -35,13 +35,13 @@ NO_REQUEST = UnitOfWork(__name__.partition(".")[0])
 log = structlog.get_logger()
 
 
-def _explicit(begin: str) -> str:
+def _explicit(begin: str, mode: str) -> str:
     """BEGIN that leaves nothing to defaults, which are settings that a session may change.
 
     Nor could they be mended afterwards: a transaction that cannot write cannot commit the mending.
     """
     isolation = "" if "ISOLATION" in begin else " ISOLATION LEVEL READ COMMITTED"
-    mode = "" if "READ ONLY" in begin else " READ WRITE"
+    mode = "" if "READ ONLY" in begin else f" {mode}"
     deferrable = "" if "DEFERRABLE" in begin else " NOT DEFERRABLE"
     return f"{begin.rstrip(';')}{isolation}{mode}{deferrable};"
 
@@ -50,6 +50,7 @@ class Connection(asyncpg.Connection):
     """A connection whose transactions begin clean, have time limits, and whose COMMIT means it."""
 
     unit = NO_REQUEST
+    mode: Literal["READ WRITE", "READ ONLY"] = "READ WRITE"
     good_until = math.inf
     """By ``time.monotonic()``; then the pool replaces it."""
     limits: Mapping[str, float] = {}
@@ -93,14 +94,14 @@ class Connection(asyncpg.Connection):
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  (asyncpg's)
         """Close the connection; in the middle of a transaction without waiting for a farewell."""
-        if self.is_in_transaction():
+        if not self.is_closed() and self.is_in_transaction():
             self.terminate()
         else:
             await super().close(timeout=timeout)
 
     async def _begin(self, query: str) -> str:
         try:
-            return await super().execute(_explicit(query) + self.preamble)
+            return await super().execute(_explicit(query, self.mode) + self.preamble)
         except Exception as error:
             # asyncpg takes the transaction for begun, and the server for failed: whoever came
             # next would pay for it. And whatever it is, here it is not about the client's data.
