@@ -17,20 +17,18 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Problems</title>
-<style>body {{ font: 1rem/1.5 sans-serif; max-width: 42rem; margin: 2rem auto; padding: 0 1rem }}
-h2 {{ font-size: 1rem; margin: 2rem 0 0 }} p {{ margin: 0 }}</style>
+<style>body { font: 1rem/1.5 sans-serif; max-width: 42rem; margin: 2rem auto; padding: 0 1rem }
+h2 { font-size: 1rem; margin: 2rem 0 0 } p { margin: 0 }</style>
 <h1>Problems</h1>
 <p>What the <code>type</code> of an error means (RFC 9457). SQLSTATEs are PostgreSQL's codes; two
 characters stand for all codes of a class but those that are listed elsewhere.</p>
-{}
-</html>
 """
 
 
 async def page(_: Request) -> HTMLResponse:
     """Every problem that the service knows: what it means, and what a client can do."""
     found = sorted(every_problem(), key=lambda problem: (problem.status, problem.slug()))
-    return HTMLResponse(_PAGE.format("\n".join(_entry(problem) for problem in found)))
+    return HTMLResponse(_PAGE + "\n".join(_entry(problem) for problem in found))
 
 
 def every_problem(of: type[Problem] = Problem) -> set[type[Problem]]:
