@@ -17,7 +17,7 @@ from tests.product import provider
 from tests.product.processes import end
 
 LONG = "a-service-whose-name-is-as-long-as-it-is"
-PATIENCE = 600  # seconds: no command takes half of that
+PATIENCE = 800  # seconds: no command takes half of that, `poe faults` excepted
 HOSTILE = 'Says "hi", it\'s {{ 7 * 7 }} {% raw %} C:\\new [bold] `x` *y* <b> # & | 🎈 é'
 
 

@@ -34,6 +34,12 @@ def test_the_lowest_versions_that_are_declared_will_do(tmp_path: Path, member: M
     service.run("uv", "run", "--no-sync", "pytest", "--numprocesses=auto")
 
 
+@pytest.mark.faults
+def test_the_default_service_survives_its_faults(tmp_path: Path) -> None:
+    report = locked(DEFAULT, tmp_path).run("uv", "run", "poe", "faults")
+    print(report.partition(" figures ")[2])  # noqa: T201  (they are to be quoted)
+
+
 @pytest.mark.larger
 def test_without_the_example_domain_everything_stays_green(tmp_path: Path) -> None:
     service = create(DEFAULT, tmp_path)
