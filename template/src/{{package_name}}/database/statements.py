@@ -20,14 +20,14 @@ from ..settings import Settings
 # https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 _TOKEN = re.compile(
     r"""
-      (?P<comment> --[^\n\r]* | /\*(?:[^*/]|\*(?!/)|/(?!\*))*+(?:\*/|.*) )
+      (?P<comment> --[^\n\r]* | /\*(?:[^*/]|\*(?!/)|/(?!\*))*(?:\*/|.*) )
     | (?P<literal>
-          [eE]'(?:[^'\\]|''|\\.)*+(?:'|.*)
-        | (?:[bBnNxX]|[uU]&)?'(?:[^'\\]|''|\\(?!'))*+(?:'|.*)
+          [eE]'(?:[^'\\]|''|\\.)*(?:'|.*)
+        | (?:[bBnNxX]|[uU]&)?'(?:[^'\\]|''|\\(?!'))*(?:'|.*)
         | \$(?P<tag>(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?)\$.*?(?:\$(?P=tag)\$|\Z)
         | \.?\d[\w.]*(?:(?<=[eE])[+-]\w+)?
       )
-    | "(?:[^"]|"")*+"?
+    | "(?:[^"]|"")*"?
     | \$\d+
     | [A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*
     | \(cost=\d+\.\d+\.\.\d+\.\d+[ ]rows=\d+[ ]width=\d+\)  # of a plan, no SQL
