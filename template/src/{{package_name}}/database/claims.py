@@ -20,6 +20,9 @@ from ..identity.principal import ANONYMOUS, Principal
 from .migrate import SERVICE, as_owner
 from .transaction import AttentiveSession, Connection
 
+_REMEDY = (
+    "connect to the primary itself, or set SIGNED_CLAIMS=false for the service and for `db upgrade`"
+)
 _BLOCK = 64  # bytes: what SHA-256 works on (RFC 2104, section 2)
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -27,12 +30,6 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 class ClaimsUnsigned(RuntimeError):
     """The database would not believe our claims; the message says why, and what to choose."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"{reason}. Connect to the primary itself, or set SIGNED_CLAIMS=false for the service "
-            "and for `db upgrade`"
-        )
 
 
 class IdentifiedConnection(Connection):
@@ -88,12 +85,12 @@ class IdentifiedConnection(Connection):
                 "SELECT setting::int FROM pg_settings WHERE name = 'track_activity_query_size'"
             )
             if backend != self.get_server_pid():
-                raise ClaimsUnsigned("a pooler shares connections, and each has a key of its own")
+                raise ClaimsUnsigned(f"a pooler shares connections, and their keys: {_REMEDY}")
             await self.execute("RESET ROLE")
         except BaseException as error:
             self.terminate()
             if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                raise ClaimsUnsigned("this server is read only, and takes no keys") from None
+                raise ClaimsUnsigned(f"this server is read only: {_REMEDY}") from None
             raise
         self.key, self.padding = key, " " * size
 
@@ -123,17 +120,23 @@ def forget(adapter: Any, *_: object) -> None:
 async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
     """Why the database is not to be trusted with our claims, or they not by it."""
     if not await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
-        return "the database believes only claims that are signed"
+        return (
+            "the database believes only claims that are signed: remove SIGNED_CLAIMS=false, or run "
+            "`db upgrade` with it, too"
+        )
     forge = text("SELECT set_config('identity.claims', repeat('0', 64) || :rest, true)")
     rest = (await session.scalar(text("SELECT current_setting('identity.claims')")))[64:]
     await session.execute(forge, {"rest": rest})
     if signed and await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
-        return "the database believes claims that nobody has signed: run `db upgrade`"
+        return (
+            "the database believes claims that nobody has signed: run `db upgrade`, or set "
+            "SIGNED_CLAIMS=false for the service, too"
+        )
     return None
 
 
-async def require_signatures(owner_url: str, required: bool) -> None:
-    """Tell the database whether to believe claims without a signature (``SIGNED_CLAIMS``)."""
+async def require_signatures(owner_url: str, required: bool) -> bool:
+    """Tell the database whether to believe only signed claims, and say whether that is new."""
     update = text("UPDATE identity.signing SET required = :required WHERE required <> :required")
     async with as_owner(owner_url) as connection, connection.begin():
-        await connection.execute(update, {"required": required})
+        return bool((await connection.execute(update, {"required": required})).rowcount)
