@@ -76,8 +76,9 @@ def log_slow(engine: AsyncEngine, settings: Settings) -> None:
             except BaseException as error:
                 seconds = time.perf_counter() - started
                 if seconds >= settings.slow_statement:
-                    reason = getattr(error, "sqlstate", None) or type(error).__name__
-                    _report(seconds, sql, failed=reason)
+                    code = getattr(error, "sqlstate", None)
+                    why = {"sqlstate": code} if code else {"error": type(error).__name__}
+                    _report(seconds, sql, **why)
                 raise
             seconds = time.perf_counter() - started
             if seconds >= settings.slow_statement and "explains" not in context.execution_options:
