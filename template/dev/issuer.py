@@ -230,6 +230,9 @@ class Issuer:
                 subject, scope = client, form.get("scope", "")
                 if not scope or scope.endswith("/.default"):  # as some clients ask for all
                     scope = " ".join(SCOPES)
+                if unknown := {name.rpartition("/")[2] for name in scope.split()} - {*SCOPES}:
+                    told = "not in SCOPES of dev/issuer.py when `poe dev` started"
+                    raise Refused("invalid_scope", f"{', '.join(sorted(unknown))}: {told}")
                 roles = ("writer",)
             case _, "authorization_code" | "client_credentials":
                 raise Refused("unauthorized_client", "the grant_type is another client's")

@@ -344,8 +344,8 @@ def _locked(directory: Path, *, wait: bool = True) -> Iterator[Path]:
         yield directory
     except BlockingIOError:
         pid = _postmaster(directory / "data", line=1)
-        user = f"the server with pid {pid}" if pid else "another start"
-        message = f"{directory} is in use by {user}: stop that first"
+        its = f", whose PostgreSQL has pid {pid}" if pid else ""
+        message = f"{directory} is in use by another `poe dev`{its}: stop that `poe dev` first"
         raise PostgresUnavailable(message) from None
     finally:
         os.close(descriptor)

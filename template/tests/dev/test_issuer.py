@@ -402,6 +402,13 @@ def test_the_public_client_gets_nothing_without_a_person(browser: httpx.Client) 
     assert refusal(response) == (400, "unauthorized_client")
 
 
+def test_a_scope_that_nobody_knows_is_named(browser: httpx.Client) -> None:
+    form = CREDENTIALS | {"scope": "notes:read orders:read"}
+    response = browser.post("/token", data=form, auth=SERVICE)
+    assert refusal(response) == (400, "invalid_scope")
+    assert response.json()["error_description"].startswith("orders:read: not in SCOPES of dev/")
+
+
 def test_a_malformed_scope_is_refused(browser: httpx.Client) -> None:
     form = CREDENTIALS | {"scope": 'a"b'}
 

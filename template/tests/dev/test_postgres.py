@@ -202,7 +202,7 @@ def test_a_killed_initdb_does_not_block_the_next_start(data_directory: Path) -> 
 
 def test_one_directory_has_one_server_and_the_refusal_names_it(data_directory: Path) -> None:
     with postgres.running(data_directory) as server:
-        refusal = pytest.raises(postgres.PostgresUnavailable, match=f"in use by .* {server.pid}:")
+        refusal = pytest.raises(postgres.PostgresUnavailable, match=f"`poe dev`.* {server.pid}:")
         with refusal, postgres.running(data_directory):
             pass
 
