@@ -107,12 +107,15 @@ def as_json(activity: Activity, indent: int | None = None) -> str:
 
 
 def as_text(activity: Activity) -> str:
-    """A line for each backend, and a tree of those who wait for others."""
+    """A line for each backend that is not idle, and a tree of those who wait for others."""
+    busy = [backend for backend in activity.backends if backend.state != "idle"]
     count = len(activity.backends)
     clock = activity.at.astimezone().time().isoformat("seconds")
     text = f"{clock} {activity.database}: connections of others: {count}"
-    if activity.backends:
-        text += f"\n\n{as_table(activity.backends)}"
+    if idle := count - len(busy):
+        text += f", idle: {idle}"
+    if busy:
+        text += f"\n\n{as_table(busy)}"
     if tree := "\n".join(_tree(activity.backends)):
         text += f"\n\nWho waits for whom:\n{_printable(tree)}"
     if hidden := sum(backend.statement is None for backend in activity.backends):
