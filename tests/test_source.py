@@ -206,20 +206,32 @@ def test_a_project_can_be_updated_by_copier_alone(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Path:
-    """A clone and, beside it, the wheel that its sdist builds, installed."""
+    """A clone with a release of its own and, beside it, the wheel, installed."""
     place = tmp_path_factory.mktemp("wheel")
+    checkout = place / "checkout"
 
-    def run(*command: str, cwd: Path = place) -> None:
-        subprocess.run(command, cwd=cwd, env=variables, check=True, capture_output=True)
+    def run(*command: str, cwd: Path = checkout) -> str:
+        done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-    run("git", "clone", str(ROOT), "checkout")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", cwd=place / "checkout")
-    (sdist,) = (place / "checkout/dist").glob("*.tar.gz")
-    run("tar", "xf", str(sdist), "--strip-components=1", "--one-top-level=sdist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=place / "sdist")
-    (wheel,) = (place / "sdist/dist").glob("*.whl")
-    run("uv", "pip", "install", "--no-deps", "--target=site", str(wheel))
+    run("git", "clone", "--no-tags", str(ROOT), str(checkout), cwd=place)
+    changelog = (checkout / "CHANGELOG.md").read_text()
+    title = "## Unreleased\n"
+    (checkout / "CHANGELOG.md").write_text(changelog.replace(title, f"{title}\n- News.\n", 1))
+    (checkout / "template/news.txt").write_text("new\n")
+    run("git", "add", "--all")
+    run("git", "commit", "--message", "News")
+    said = run(sys.executable, "tools/release.py", "99.0.0")
+    assert "is a reserved name" in said
+    assert run("git", "describe") == "v99.0.0\n"
+    run("git", "tag", "--delete", "v99.0.0")
+    run("uv", "pip", "install", "--no-deps", f"--target={place}/site", *wheels(checkout))
     return place
+
+
+def wheels(checkout: Path) -> list[str]:
+    return [str(wheel) for wheel in (checkout / "dist").glob("*.whl")]
 
 
 def test_a_wheel_renders_its_own_release_as_the_checkout_does(
@@ -229,11 +241,57 @@ def test_a_wheel_renders_its_own_release_as_the_checkout_does(
         done = fastpg("shop", *FAST, env={"PYTHONPATH": str(path)})
         assert done.returncode == 0, done.stderr
         (here / "shop").rename(here / name)
-    wheel, checkout = tree(here / "wheel"), tree(here / "checkout")
     assert remembered(here / "wheel")["_src_path"] == CANONICAL
-    assert remembered(here / "wheel")["_commit"] == "v0.1.0"
-    assert wheel.pop(".copier-answers.yml") != checkout.pop(".copier-answers.yml")
-    assert wheel == checkout
+    assert remembered(here / "wheel")["_commit"] == "v99.0.0"
+    assert (here / "wheel/news.txt").is_file()
+    assert tree(here / "wheel") == tree(here / "checkout")
+
+
+def test_a_wheel_updates_what_an_older_release_made(
+    installed: Path, fastpg: Run, here: Path, variables: dict[str, str]
+) -> None:
+    first = git("log", "--reverse", "--format=%H", "--grep=^Release ", cwd=ROOT, env=variables)
+    older = here.parent / "older"
+    git("clone", "--no-tags", str(ROOT), str(older), cwd=here, env=variables)
+    git("checkout", first.splitlines()[0], cwd=older, env=variables)
+    create = ("--defaults", "--no-lock", "--quiet")
+    assert fastpg("shop", *create, env={"PYTHONPATH": str(older / "src")}).returncode == 0
+    done = fastpg("update", "shop", "--no-lock", env={"PYTHONPATH": str(installed / "site")})
+    assert done.returncode == 0, done.stderr
+    assert remembered(here / "shop")["_commit"] == "v99.0.0"
+    assert (here / "shop/news.txt").is_file()
+
+
+def test_a_wheel_needs_a_release_and_its_history(
+    installed: Path, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    def built(place: Path) -> str:
+        build = (sys.executable, "-m", "hatchling", "build", "-t", "wheel")
+        return subprocess.run(
+            build, cwd=place, env=variables, capture_output=True, text=True
+        ).stderr
+
+    address = f"file://{installed / 'checkout'}"
+    git("clone", "--depth=1", address, str(tmp_path / "shallow"), cwd=tmp_path, env=variables)
+    assert "git fetch --unshallow" in built(tmp_path / "shallow")
+    git("clone", address, str(tmp_path / "dirty"), cwd=tmp_path, env=variables)
+    pyproject = tmp_path / "dirty/pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("99.0.0", "99.0.1"))
+    assert "99.0.1 is not released" in built(tmp_path / "dirty")
+
+
+@pytest.mark.parametrize(
+    ("version", "what"), [("0.0.1", "no version above"), ("1", "no version"), ("99.1.0", "nothing")]
+)
+def test_no_release_without_a_newer_version_and_notes(
+    version: str, what: str, installed: Path, variables: dict[str, str]
+) -> None:
+    command = [sys.executable, "tools/release.py", version]
+    cwd = installed / "checkout"
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert what in done.stderr
+    assert git("status", "--porcelain", cwd=cwd, env=variables) == ""
 
 
 @pytest.mark.parametrize(

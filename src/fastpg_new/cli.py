@@ -12,6 +12,8 @@ from typer.exceptions import TyperException
 from fastpg_new.errors import BadInput, FastpgNewError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+updates = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+_HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def main() -> None:
@@ -23,6 +25,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; every failure ends here, as an exit code."""
     try:
+        # What is no command is the name of a new service, so there is no group of commands.
+        if arguments[:1] == ["update"]:
+            return updates(arguments[1:], prog_name="fastpg-new update", standalone_mode=False) or 0
         return app(arguments, prog_name="fastpg-new", standalone_mode=False) or 0
     except FastpgNewError as error:
         return _failed(error, arguments)
@@ -45,7 +50,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(context_settings={"help_option_names": ["-h", "--help"]})
+@app.command(context_settings=_HELP, epilog="fastpg-new update --help: bring it up to date, later.")
 def new(
     name: Annotated[
         str | None, typer.Argument(help="Name of the service, or a path that ends with it.")
@@ -95,6 +100,74 @@ def new(
         git=not no_git,
     )
     report.result(create(request, report))
+
+
+@updates.command(context_settings=_HELP)
+def update(
+    path: Annotated[
+        Path | None, typer.Argument(help="Directory of the project, if it is not this one.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Release to go to, not the newest.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", "-d", metavar="KEY=VALUE", help="Change an answer; repeatable."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether there is a newer one: exit code 4.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, write nothing.")
+    ] = False,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Run the project's tests first, on what would come of it."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--continue", help="Finish an update whose conflicts are solved.")
+    ] = False,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Give up an update with conflicts.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    no_lock: Annotated[bool, typer.Option("--no-lock", help="Do not run uv lock.")] = False,
+) -> int:
+    """Bring a service to the newest release of its template, without losing a line of yours.
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 3 conflicts or a newer project, 4 (--check) outdated.
+    """
+    from fastpg_new import answers, update
+    from fastpg_new.report import Report
+
+    if sum([check, dry_run, resume, abort]) > 1:
+        raise BadInput(
+            "--check, --dry-run, --continue and --abort exclude each other", "give one of them"
+        )
+    if (resume or abort) and (to or data or test):
+        raise BadInput("--continue and --abort take no other options", "leave them out")
+    report, project = Report(as_json=as_json, quiet=quiet), path or Path()
+    if abort:
+        update.abort(project)
+        report.said("Everything is as it was before the update.")
+        return 0
+    if resume:
+        lock = update.proceed(project, report, lock=not no_lock)
+        report.said(f"Finished; uv.lock {lock}. See git diff --cached, then commit.")
+        return 0
+    request = update.Request(
+        path=project,
+        answers=answers.given(data or [], None),
+        to=to,
+        dry_run=dry_run,
+        check=check,
+        test=test,
+        lock=not no_lock,
+    )
+    updated = update.update(request, report)
+    report.updated(updated)
+    return updated.exit_code
 
 
 def _failed(error: FastpgNewError, arguments: list[str]) -> int:

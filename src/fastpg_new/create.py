@@ -109,7 +109,9 @@ def _described(
 def _finished(request: Request, target: Target, created: Created, report: Report) -> Created:
     if request.lock:
         report.step("Locking dependencies with uv ...")
-        created = replace(created, lock=project.lock(target.path, progress=report.progress))
+        remedy = f"the project in {target.path} is complete; run `uv lock` in it, then git init"
+        lock = project.lock(target.path, remedy, progress=report.progress)
+        created = replace(created, lock=lock)
     if request.git:
         message = f"Create {target.name} with fastpg-new {version('fastpg-new')}"
         created = replace(created, git=project.commit(target.path, message))

@@ -22,3 +22,15 @@ class Interrupted(FastpgNewError):
     """SIGINT, SIGTERM, SIGHUP, or the end of input at a prompt."""
 
     exit_code = 130
+
+
+class NewerProject(FastpgNewError):
+    """The project was made by a release that this installation does not have."""
+
+    exit_code = 3
+
+
+class Unsolved(FastpgNewError):
+    """Conflicts are left."""
+
+    exit_code = 3

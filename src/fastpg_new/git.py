@@ -17,13 +17,13 @@ class GitFailed(FastpgNewError):
         super().__init__(f"git failed: {complaint}", "check the repository and the space left")
 
 
-def git(*arguments: str, cwd: Path, env: Mapping[str, str]) -> str:
-    """Run git and return what it prints."""
+def git(*arguments: str, cwd: Path, env: Mapping[str, str], given: str = "") -> str:
+    """Run git, with something to read if it is given, and return what it prints."""
     command = subprocess.run(
         ["git", *arguments],
         cwd=cwd,
         env=env,
-        stdin=subprocess.DEVNULL,
+        input=os.fsencode(given),
         capture_output=True,
         check=False,
     )

@@ -22,28 +22,42 @@ _SETTINGS = (
 _GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
 
 
-def lock(project: Path, *, progress: bool) -> str:
-    """Run `uv lock`; uv draws its own progress."""
-    remedy = f"the project in {project} is complete; run `uv lock` in it, then git init"
+def lock(project: Path, remedy: str, *, progress: bool) -> str:
+    """Run `uv lock`; uv draws its own progress. `remedy` says what to do after a failure."""
     uv = _uv()
     if not uv:
         raise FastpgNewError("uv is not on PATH, so nothing is locked", f"install uv: {remedy}")
-    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    command = subprocess.run(
-        [uv, "lock"],
-        cwd=project,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=None if progress else subprocess.PIPE,
-        check=False,
-    )
+    command = _run(uv, "lock", project=project, shown=progress)
     if command.returncode != 0:
-        complaint = " ".join(os.fsdecode(command.stderr or b"").split())
+        complaint = " ".join(os.fsdecode(command.stdout or b"").split())
         raise FastpgNewError(
             f"`uv lock` failed {complaint}".rstrip(), f"check the network: {remedy}"
         )
     return "done"
+
+
+def test(project: Path, *, progress: bool) -> None:
+    """Run the project's own tests."""
+    command = _run(uv_command(), "run", "pytest", project=project, shown=progress)
+    if command.returncode != 0:
+        said = os.fsdecode(command.stdout or b"").strip().splitlines()
+        raise FastpgNewError(
+            "the project's tests fail on the merge, which was not applied",
+            "".join(said[-1:]) or "see above; without --test it can be applied and mended",
+        )
+
+
+def _run(*command: str, project: Path, shown: bool) -> subprocess.CompletedProcess[bytes]:
+    env = {name: value for name, value in environment().items() if name != "VIRTUAL_ENV"}
+    return subprocess.run(
+        command,
+        cwd=project,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr if shown else subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
 
 
 def uv_command() -> str:

@@ -3,12 +3,13 @@
 import os
 import stat
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import yaml
-from copier._main import Worker
+from copier._main import Worker, as_operation
 from copier._settings import SettingsModel
 from copier.errors import InteractiveSessionError, UnsafeTemplateError
 from plumbum import ProcessExecutionError
@@ -30,9 +31,15 @@ def render(
     template: Template,
     project: Path,
     answers: Mapping[str, str],
-    prefilled: Mapping[str, str] | None,
+    prefilled: Mapping[str, str] | None = None,
+    *,
+    operation: Literal["copy", "update"] = "copy",
+    exclude: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Render into `project` and return all answers; ask for the rest where `prefilled` is given."""
+    """Render into `project` and return all answers; ask for the rest where `prefilled` is given.
+
+    An update has no files that are written once.
+    """
     with (
         _explained(template),
         warnings.catch_warnings(action="ignore"),
@@ -45,10 +52,11 @@ def render(
             settings=SettingsModel(),  # not the user's, whose defaults nobody else has
             defaults=prefilled is None,
             user_defaults=dict(prefilled or {}),
+            exclude=exclude,
             quiet=True,
         ) as worker,
     ):
-        worker.run_copy()
+        as_operation(operation)(worker.run_copy)()
     _respect_umask(project)
     return _recorded(project)
 

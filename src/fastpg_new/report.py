@@ -4,13 +4,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 
 from fastpg_new.errors import FastpgNewError
+
+if TYPE_CHECKING:
+    from fastpg_new.update import Updated
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Report:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._json = as_json
         self._talks = not (as_json or quiet)
+
+    @property
+    def talks(self) -> bool:
+        """Whether there are words for people."""
+        return self._talks
 
     @property
     def progress(self) -> bool:
@@ -66,6 +74,24 @@ class Report:
                 *((f"  {step}", "cyan") for step in created.next_steps),
             )
 
+    def updated(self, updated: "Updated") -> None:
+        """What an update did, or would do."""
+        if self._json:
+            document = asdict(updated) | {"exit_code": updated.exit_code}
+            _write(sys.stdout, json.dumps(document, indent=2))
+        elif updated.status == "current":
+            self._say(f"{updated.path} is at {updated.target}, which is the newest.")
+        elif updated.status == "available":
+            self._say(f"{updated.path} is at {updated.previous}; there is {updated.target}.")
+        else:
+            self._say(*_update(updated))
+
+    def said(self, text: str) -> None:
+        """The end, in a sentence."""
+        if self._json:
+            _write(sys.stdout, json.dumps({"status": text}, indent=2))
+        self._say(text)
+
     def failure(self, error: FastpgNewError) -> None:
         """One line that says what is wrong, and one that says what to do."""
         if self._json:
@@ -83,6 +109,54 @@ class Report:
                 text, style = (line, None) if isinstance(line, str) else line
                 console.print(text, style=style)
         _write(sys.stdout, captured.get().rstrip("\n"))
+
+
+def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
+    files, answers = updated.files, updated.answers
+    verb = "Would update" if updated.status == "previewed" else "Updated"
+    yield (f"{verb} {updated.path} from {updated.previous} to {updated.target}", "bold green")
+    for title, lines in (
+        ("Changed by the template", files.updated),
+        ("Changed by the template, and by you elsewhere", files.merged),
+        ("New", files.added),
+        ("Renamed", [f"{old} -> {new}" for old, new in files.renamed.items()]),
+        ("Removed", files.removed),
+        ("Kept, since you changed them; the template has them no longer", files.kept),
+        ("Left out, since you deleted them or their directory", files.left_out),
+        ("Answers added", [f"{key}: {value}" for key, value in answers.added.items()]),
+        ("Answers changed", [f"{key}: {value}" for key, value in answers.changed.items()]),
+        ("Answers dropped", [f"{key}: {value}" for key, value in answers.dropped.items()]),
+        ("Answers reset", [f"{key}: {value}" for key, value in answers.reset.items()]),
+    ):
+        if lines:
+            yield from ("", f"{title}:", *(f"  {line}" for line in lines))
+    for section in updated.changelog:
+        yield from ("", (section.title, "bold"), section.changes)
+    if steps := [section for section in reversed(updated.changelog) if section.steps]:
+        yield from ("", ("What is left for you to do:", "bold yellow"))
+        for section in steps:
+            yield from (f"since {section.title}", section.steps)
+    if files.conflicts:
+        yield from ("", ("Conflicts:", "bold red"))
+        for path, lines in files.conflicts.items():
+            yield f"  {path}: {_places(lines)}"
+        yield from (
+            "",
+            "Edit these files, then: fastpg-new update --continue",
+            "Or give up, and have everything as before: fastpg-new update --abort",
+        )
+    elif updated.status == "updated":
+        yield from (
+            "",
+            f"  tests    {updated.tests}",
+            f"  uv.lock  {updated.lock}",
+            "",
+            "See git diff --cached, then commit.",
+        )
+
+
+def _places(lines: list[str]) -> str:
+    return f"lines {', '.join(lines)}" if lines else "yours is kept as it was"
 
 
 def _write(stream: TextIO, text: str) -> None:

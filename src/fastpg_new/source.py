@@ -4,19 +4,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plumbum import local
 
-from fastpg_new import addresses
+from fastpg_new import addresses, releases
 from fastpg_new.errors import BadInput, FastpgNewError
 from fastpg_new.git import GitFailed, environment, git, isolated
 
 _PACKAGE = Path(__file__).parent
 _ROOT = _PACKAGE.parent.parent
-_RELEASED_AT = "2000-01-01T00:00:00+0000"
+_BUNDLE = _PACKAGE / releases.BUNDLE
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,41 @@ class Template:
 
     def read(self, path: str) -> str:
         """A file of the template as it is committed."""
-        env = isolated(self.scratch / "gitconfig")
         try:
-            return git("show", f"{self.commit}:{path}", cwd=self.repository, env=env)
+            return self._git("show", f"{self.commit}:{path}")
         except GitFailed as error:
             raise BadInput(f"{self.address} has no {path}", "give --template a template") from error
+
+    def at(self, revision: str) -> "Template | None":
+        """The template at another commit, if there is such a one."""
+        try:
+            # Never "HEAD", for which Copier would add what is not committed.
+            found = self._git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        except GitFailed:
+            return None
+        return replace(self, commit=found)
+
+    @property
+    def name(self) -> str:
+        """The release it is at, or the distance from one: what a project will remember."""
+        return self._git("describe", "--tags", "--always", self.commit)
+
+    @property
+    def releases(self) -> list[str]:
+        """The tags of all releases, oldest first."""
+        return self._git("tag", "--list", "v*", "--sort=version:refname").splitlines()
+
+    def contains(self, other: "Template") -> bool:
+        """Whether this commit has the other in its history."""
+        try:
+            self._git("merge-base", "--is-ancestor", other.commit, self.commit)
+        except GitFailed:
+            return False
+        return True
+
+    def _git(self, *arguments: str) -> str:
+        env = isolated(self.scratch / "gitconfig")
+        return git(*arguments, cwd=self.repository, env=env)
 
 
 def find(address: str | None, scratch: Path) -> Template:
@@ -43,10 +72,22 @@ def find(address: str | None, scratch: Path) -> Template:
     if address:
         recorded, repository = _given(address, scratch)
     elif _is_checkout(_ROOT, env):
-        recorded, repository = _checkout_address(_ROOT, env), _ROOT
+        recorded, repository = _checkout_address(_ROOT, env), scratch / "template.git"
+        releases.mirror(_ROOT, repository, env)
     else:
-        recorded, repository = addresses.installed_from(), _release(scratch, env)
+        recorded, repository = addresses.installed_from(), scratch / "template.git"
+        git("clone", "--quiet", "--mirror", str(_BUNDLE), str(repository), cwd=scratch, env=env)
     return Template(recorded, repository, _head(repository, env), scratch)
+
+
+def remembered(address: str, scratch: Path) -> Template:
+    """The template that a project remembers; ours even before it had an address."""
+    ours = find(None, scratch)
+    if address in {ours.address, addresses.canonical()}:
+        return ours
+    other = scratch / "other"
+    other.mkdir()
+    return find(address, other)
 
 
 @contextmanager
@@ -103,20 +144,6 @@ def _checkout_address(root: Path, env: dict[str, str]) -> str:
         return addresses.public(git("config", "--get", "remote.origin.url", cwd=root, env=env))
     except GitFailed:
         return addresses.canonical()
-
-
-def _release(scratch: Path, env: dict[str, str]) -> Path:
-    """The packaged files as a repository of one commit, the same on every machine."""
-    files = _PACKAGE if (_PACKAGE / "copier.yml").is_file() else _ROOT
-    repository, tag = scratch / "template.git", f"v{version('fastpg-new')}"
-    env = env | {"GIT_DIR": str(repository), "GIT_WORK_TREE": str(files)}
-    for role in ("AUTHOR", "COMMITTER"):
-        env |= {f"GIT_{role}_NAME": "fastpg-new", f"GIT_{role}_EMAIL": "fastpg-new"}
-        env |= {f"GIT_{role}_DATE": _RELEASED_AT}
-    all_files = ["copier.yml", "template", ":(exclude,glob)**/__pycache__/**"]
-    for command in (["init"], ["add", "--force", *all_files], ["commit", "-m", tag], ["tag", tag]):
-        git(*command, cwd=files, env=env)
-    return repository
 
 
 def _head(repository: Path, env: dict[str, str]) -> str:

@@ -67,7 +67,7 @@ def running(
                 time.sleep(0.02)
             yield Running(process, found[1])
         except BaseException:
-            print(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])
+            print(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])  # noqa: T201
             raise
         finally:
             end(process)

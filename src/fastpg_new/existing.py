@@ -1,0 +1,283 @@
+"""A project that exists: what it remembers of its template, and its place in a repository."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from fastpg_new.errors import BadInput, FastpgNewError, Unsolved
+from fastpg_new.git import GitFailed, environment, git
+from fastpg_new.staging import held
+
+ANSWERS_FILE = ".copier-answers.yml"
+_STATE = "fastpg-new-update.json"
+# Neither hooks nor limits of the user's get between the steps of an update.
+_SETTINGS = (
+    "safe.directory=*",
+    "protocol.file.allow=always",
+    "core.hooksPath=/dev/null",
+    "core.quotePath=false",
+    "gc.auto=0",
+)
+_GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
+_MARKER = re.compile(rb"(<{7}|\|{7}|={7}|>{7})( .*)?")
+_CLEAN = "commit the changes, or put them aside with git stash"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One side of a conflict, as git's index has it."""
+
+    mode: str
+    blob: str
+    number: int
+    path: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What an update with conflicts needs, to be continued or aborted."""
+
+    prefix: str
+    start: str
+    conflicts: list[str]
+    changed: list[str]
+
+
+class Project:
+    """A directory with an answers file in HEAD of a git repository, perhaps in a subdirectory."""
+
+    def __init__(self, path: Path) -> None:
+        self._env = environment()
+        path = path.resolve()
+        around = [path, *path.parents]
+        found = next((place for place in around if (place / ANSWERS_FILE).is_file()), None)
+        if found is None:
+            raise BadInput(
+                f"{path} has no {ANSWERS_FILE}", "give the directory of a project that was made so"
+            )
+        self.path = found
+        try:
+            self._top = Path(self._git("rev-parse", "--show-toplevel"))
+            self.head = self._git("rev-parse", "--verify", "HEAD^{commit}")
+        except GitFailed as error:
+            raise BadInput(
+                f"{found} is in no git repository with a commit",
+                "git init, git add --all, git commit, and again",
+            ) from error
+        self.prefix = self._git("rev-parse", "--show-prefix")
+        self._remembered = self._read_answers()
+
+    @property
+    def address(self) -> str:
+        """Where its template is."""
+        return self._remembered["_src_path"]
+
+    @property
+    def commit(self) -> str:
+        """The release of the template that it is at."""
+        return self._remembered["_commit"]
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Its answers, of any question that its template ever asked."""
+        return {key: value for key, value in self._remembered.items() if not key.startswith("_")}
+
+    @property
+    def objects(self) -> Path:
+        """Where its repository keeps what is committed."""
+        return Path(self.path, self._git("rev-parse", "--git-path", "objects")).resolve()
+
+    @property
+    def object_format(self) -> str:
+        """The hash function of its repository."""
+        return self._git("rev-parse", "--show-object-format")
+
+    @property
+    def tree(self) -> str:
+        """What is committed of it."""
+        return self._git("rev-parse", f"HEAD:{self.prefix.rstrip('/')}")
+
+    def must_not_wait(self) -> None:
+        """Refuse to begin an update before the last one has ended."""
+        if self.state():
+            raise Unsolved(
+                "an update of it waits for you",
+                "finish it with --continue, or give up with --abort",
+            )
+
+    def must_be_clean(self) -> None:
+        """Refuse what is changed and not committed; untracked files are in nobody's way yet."""
+        status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", ".")
+        if changed := self._git(*status).splitlines():
+            names = ", ".join(line[3:] for line in changed[:3])
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            raise BadInput(f"there are changes that are not committed: {names}{more}", _CLEAN)
+
+    def must_have_room(self, paths: Iterable[str]) -> None:
+        """Refuse to write over what git does not know."""
+        if there := [path for path in paths if os.path.lexists(self.path / path)]:
+            raise BadInput(
+                f"the update would write over what is not committed: {', '.join(there[:3])}",
+                "commit it, or move it away",
+            )
+
+    def apply(self, scratch: Path, refs: Mapping[str, str], stages: Iterable[Stage]) -> list[str]:
+        """Bring the result of a merge into index and files, or leave everything.
+
+        Returns the paths that it changed, from the top of the repository.
+        """
+        index = {"GIT_INDEX_FILE": str(scratch / "index")}
+        repository = str(scratch / "merge")
+        self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", repository, *refs)
+        tree = refs["refs/heads/result"]
+        if self.prefix:
+            self._git("read-tree", "HEAD", env=index)
+            self._git("rm", "-rfq", "--cached", "--", ".", env=index)
+            self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
+            tree = self._git("write-tree", env=index)
+        changed = self._names("diff-tree", "-r", "--name-only", "-z", "HEAD", tree)
+        unmerged = list(stages)
+        conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in unmerged))
+        self._git("update-index", "-q", "--refresh")
+        # No Ctrl-C gets between these lines, and none to the git that they start.
+        with held():
+            self._save(State(self.prefix, self.head, conflicts, changed))
+            try:
+                self._git("read-tree", "-m", "-u", "HEAD", tree)
+                lines = [f"0 {'0' * len(tree)}\t{path}\0" for path in conflicts]
+                lines += [
+                    f"{stage.mode} {stage.blob} {stage.number}\t{self.prefix}{stage.path}\0"
+                    for stage in unmerged
+                ]
+                if lines:
+                    given = "".join(lines)
+                    self._git("update-index", "-z", "--index-info", given=given, cwd=self._top)
+            except GitFailed:
+                self._restore(changed)
+                self._forget()
+                raise
+            if not conflicts:
+                self._forget()
+        return changed
+
+    def tracks(self, path: str) -> bool:
+        """Whether a file of the project is in its repository."""
+        return bool(self._git("ls-files", "--", path))
+
+    def stage(self, path: str) -> None:
+        """Let the next commit have a file as it is now."""
+        self._git("add", "--", path)
+
+    def finish(self) -> list[str]:
+        """End an update with conflicts, which are solved now; its changes are staged."""
+        state = self._must_wait()
+        there = [path for path in state.conflicts if os.path.lexists(self._top / path)]
+        gone = [path for path in state.conflicts if path not in there]
+        if there:
+            self._git("add", "--force", "--", *there, cwd=self._top)
+        if gone:
+            self._git("rm", "-q", "--cached", "--ignore-unmatch", "--", *gone, cwd=self._top)
+        self._forget()
+        return state.changed
+
+    def abort(self) -> None:
+        """Give up an update with conflicts: its files are what they were before it."""
+        state = self._must_wait()
+        if state.start != self.head:
+            raise BadInput(
+                "there are commits since the update began",
+                f"to lose them, too: git reset --hard {state.start[:12]}",
+            )
+        with held():
+            self._restore(state.changed)
+            self._forget()
+
+    def marked(self) -> dict[str, list[int]]:
+        """Of the files that had conflicts, the lines that still mark one."""
+        found = {}
+        for path in self._must_wait().conflicts:
+            if not (self._top / path).is_file():
+                continue
+            lines = (self._top / path).read_bytes().splitlines()
+            if numbers := [n for n, line in enumerate(lines, 1) if _MARKER.fullmatch(line)]:
+                # Seven = may well underline a title that was there before.
+                before = self._committed_lines(path)
+                found[path] = [n for n in numbers if lines[n - 1] not in before]
+        return {path: numbers for path, numbers in found.items() if numbers}
+
+    def state(self) -> State | None:
+        """The update that waits for its conflicts to be solved."""
+        try:
+            state = State(**json.loads(self._state_file.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise FastpgNewError(
+                f"{self._state_file} cannot be read", "delete it, and see git status"
+            ) from error
+        return state if state.prefix == self.prefix else None
+
+    def _committed_lines(self, path: str) -> set[bytes]:
+        try:
+            return {os.fsencode(line) for line in self._git("show", f"HEAD:{path}").splitlines()}
+        except GitFailed:
+            return set()
+
+    def _must_wait(self) -> State:
+        if state := self.state():
+            return state
+        raise BadInput("no update waits here", "begin one with fastpg-new update")
+
+    def _restore(self, paths: list[str]) -> None:
+        known = set(self._names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))
+        if old := [path for path in paths if path in known]:
+            self._git(
+                *("restore", "--source=HEAD", "--staged", "--worktree"),
+                *("--pathspec-from-file=-", "--pathspec-file-nul"),
+                given="\0".join(old),
+                cwd=self._top,
+            )
+        if new := [path for path in paths if path not in known]:
+            self._git("rm", "-rfq", "--ignore-unmatch", "--", *new, cwd=self._top)
+
+    @property
+    def _state_file(self) -> Path:
+        return Path(self.path, self._git("rev-parse", "--git-path", _STATE))
+
+    def _save(self, state: State) -> None:
+        self._state_file.write_text(json.dumps(asdict(state), indent=2))
+
+    def _forget(self) -> None:
+        self._state_file.unlink(missing_ok=True)
+
+    def _read_answers(self) -> dict[str, str]:
+        if not self.tracks(ANSWERS_FILE):
+            raise BadInput(f"{ANSWERS_FILE} is not committed", "commit it")
+        try:
+            remembered = yaml.safe_load((self.path / ANSWERS_FILE).read_bytes())
+            if isinstance(remembered, dict) and {"_commit", "_src_path"} <= set(remembered):
+                return {str(key): str(value) for key, value in remembered.items()}
+        except yaml.YAMLError:
+            pass
+        raise BadInput(
+            f"{ANSWERS_FILE} does not say which release of which template the project is at",
+            "restore it from an older commit",
+        )
+
+    def _names(self, *arguments: str) -> list[str]:
+        return [name for name in self._git(*arguments).split("\0") if name]
+
+    def _git(
+        self,
+        *arguments: str,
+        given: str = "",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        place = cwd or self.path
+        return git(*_GIT, *arguments, cwd=place, env={**self._env, **(env or {})}, given=given)

@@ -1,0 +1,222 @@
+"""Three trees become one: git merges them, in a repository that is thrown away."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from fastpg_new.existing import ANSWERS_FILE, Project, Stage
+from fastpg_new.git import GitFailed, git, isolated
+
+# As Copier labels them.
+OURS, BASE, THEIRS = "before updating", "last update", "after updating"
+_SETTINGS = (
+    "merge.directoryRenames=true",  # a new file goes where the user moved its directory
+    "merge.renameLimit=10000",
+    "merge.conflictStyle=merge",
+    "core.autocrlf=false",
+    "core.quotePath=false",
+    "user.name=fastpg-new",
+    "user.email=fastpg-new",
+)
+_GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
+
+
+@dataclass
+class Merge:
+    """What comes of it; paths are relative to the project."""
+
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    """The template changed them; the user had not."""
+    merged: list[str] = field(default_factory=list)
+    """Both did, in different places."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    conflicts: dict[str, list[str]] = field(default_factory=dict)
+    """The lines, from the first to the last of each conflict; none without markers."""
+    kept: list[str] = field(default_factory=list)
+    """The template has them no longer, but the user had changed them."""
+    left_out: list[str] = field(default_factory=list)
+    """The template changed them or has them anew, but the user had deleted them or their like."""
+
+
+class Workshop:
+    """A repository beside the project's, which it borrows from; its files are the merge."""
+
+    def __init__(self, project: Project, scratch: Path) -> None:
+        self.path = scratch / "merge"
+        self._env = isolated(scratch / "gitconfig")
+        self._project = project
+        kind = f"--object-format={project.object_format}"
+        git("init", "--quiet", "--template=", kind, str(self.path), cwd=scratch, env=self._env)
+        borrowed = self.path / ".git/objects/info/alternates"
+        borrowed.parent.mkdir(parents=True, exist_ok=True)
+        borrowed.write_text(f"{project.objects}\n")
+        self.stages: list[Stage] = []
+        self.refs: dict[str, str] = {}
+
+    def merge(self, old: Path, new: Path) -> Merge:
+        """What the template changed from `old` to `new`, in what the user has made of `old`."""
+        made = Merge()
+        ours = self._entries(self._project.tree)
+        base = self._written(old, ours)
+        base[ANSWERS_FILE] = ours[ANSWERS_FILE]  # which is Copier's to write
+        trees = {"ours": self._project.tree, "theirs": self._tree(self._written(new, ours))}
+        commits = {"base": self._commit("base", self._tree(base))}
+        for name, tree in trees.items():
+            commits[name] = self._commit(name, tree, commits["base"])
+        self._git("checkout", "--quiet", "--detach", commits["ours"])
+        try:
+            self._git("merge", "--quiet", "--no-ff", "--no-commit", "-s", "ort", commits["theirs"])
+        except GitFailed:
+            if not self._git("ls-files", "--unmerged"):
+                raise
+        self._settle(made)
+        for path in self._names("ls-files", "-z"):
+            if path not in ours and _deserted(path, base, ours):
+                made.left_out.append(path)
+                self._put(path, None)
+        result = self._git("write-tree")
+        self._git("checkout-index", "--all", "--force")
+        commits["result"] = self._commit("result", result, commits["ours"])
+        for name, commit in commits.items():
+            self._git("update-ref", f"refs/heads/{name}", commit)
+            self.refs[f"refs/heads/{name}"] = commit
+        self._describe(made, base, ours)
+        return made
+
+    def _settle(self, made: Merge) -> None:
+        """Decide what git left open; what is a conflict is in `stages`, and marked in the file."""
+        sides: dict[str, dict[int, Stage]] = {}
+        for entry in self._names("ls-files", "--unmerged", "-z"):
+            about, path = entry.split("\t", 1)
+            mode, blob, number = about.split()
+            sides.setdefault(path, {})[int(number)] = Stage(mode, blob, int(number), path)
+        for path, side in sides.items():
+            if side.keys() == {1}:  # renamed by both
+                self._put(path, None)
+            elif side.keys() == {1, 2}:
+                made.kept.append(path)
+                self._put(path, side[2])
+            elif side.keys() == {1, 3}:
+                made.left_out.append(path)
+                self._put(path, None)
+            else:
+                self.stages += side.values()
+                self._put(path, self._marked(made, side))
+
+    def _marked(self, made: Merge, side: dict[int, Stage]) -> Stage:
+        """The file of a conflict with its markers; the user's where there can be none."""
+        shown = side.get(2) or side[3]
+        made.conflicts[shown.path] = []
+        if not {2, 3} <= side.keys():
+            return shown
+        nothing = self._git("hash-object", "-w", "--stdin")
+        blobs = [side[number].blob if number in side else nothing for number in (2, 1, 3)]
+        files = [self._git("unpack-file", blob) for blob in blobs]
+        labels = [argument for label in (OURS, BASE, THEIRS) for argument in ("-L", label)]
+        with suppress(GitFailed):  # which says that there are conflicts, or that this is no text
+            self._git("merge-file", "--quiet", *labels, *files)
+        marked = self.path / files[0]
+        made.conflicts[shown.path] = _marked_lines(marked.read_bytes())
+        blob = self._git("hash-object", "-w", "--no-filters", files[0])
+        for file in files:
+            (self.path / file).unlink(missing_ok=True)
+        return Stage(shown.mode, blob, 0, shown.path)
+
+    def _put(self, path: str, stage: Stage | None) -> None:
+        lines = f"0 {'0' * len(self._project.tree)}\t{path}\0"
+        if stage:
+            lines += f"{stage.mode} {stage.blob} 0\t{path}\0"
+        self._git("update-index", "-z", "--index-info", given=lines)
+        if not stage:
+            (self.path / path).unlink(missing_ok=True)
+
+    def _describe(self, made: Merge, base: dict[str, str], ours: dict[str, str]) -> None:
+        changes = ("diff-tree", "-r", "-M", "-z", "--name-status", "refs/heads/ours")
+        fields = iter(self._names(*changes, "refs/heads/result"))
+        for status in fields:
+            path = next(fields)
+            if status[0] == "R":
+                made.renamed[path] = path = next(fields)
+            elif status[0] == "A":
+                made.added.append(path)
+            elif status[0] == "D":
+                made.removed.append(path)
+            elif path not in made.conflicts and path != ANSWERS_FILE:
+                (made.updated if ours[path] == base.get(path) else made.merged).append(path)
+
+    def _written(self, files: Path, ours: dict[str, str]) -> dict[str, str]:
+        """Rendered files as entries of a tree, with the line ends that the user's have."""
+        crlf = self._crlf()
+        mostly = len(crlf) > len(ours) / 2
+        for file in (path for path in files.rglob("*") if path.is_file()):
+            path = str(file.relative_to(files))
+            content = file.read_bytes()
+            if (path in crlf or (mostly and path not in ours)) and b"\0" not in content:
+                file.write_bytes(content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+        rendered = {
+            "GIT_INDEX_FILE": str(self.path / ".git/rendered"),
+            "GIT_DIR": str(self.path / ".git"),
+            "GIT_WORK_TREE": str(files),
+        }
+        self._git("read-tree", "--empty", env=rendered)
+        self._git("add", "--force", "--all", ".", cwd=files, env=rendered)
+        return self._entries(self._git("write-tree", env=rendered))
+
+    def _crlf(self) -> set[str]:
+        """The user's files with CRLF at the end of every line."""
+        index = {"GIT_INDEX_FILE": str(self.path / ".git/ours")}
+        self._git("read-tree", self._project.tree, env=index)
+        entries = (
+            entry.split("\t", 1) for entry in self._names("ls-files", "--eol", "-z", env=index)
+        )
+        return {path for about, path in entries if about.startswith("i/crlf")}
+
+    def _entries(self, tree: str) -> dict[str, str]:
+        """Of each path its mode, type and object."""
+        listed = self._names("ls-tree", "-r", "-z", "--full-tree", tree)
+        return {path: about for about, path in (entry.split("\t", 1) for entry in listed)}
+
+    def _tree(self, entries: dict[str, str]) -> str:
+        index = {"GIT_INDEX_FILE": str(self.path / ".git/made")}
+        self._git("read-tree", "--empty", env=index)
+        lines = "".join(f"{about}\t{path}\0" for path, about in entries.items())
+        self._git("update-index", "-z", "--index-info", given=lines, env=index)
+        return self._git("write-tree", env=index)
+
+    def _commit(self, name: str, tree: str, *parents: str) -> str:
+        options = [argument for parent in parents for argument in ("-p", parent)]
+        return self._git("commit-tree", tree, *options, "-m", name)
+
+    def _names(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
+        return [name for name in self._git(*arguments, env=env).split("\0") if name]
+
+    def _git(
+        self,
+        *arguments: str,
+        given: str = "",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        return git(
+            *_GIT, *arguments, cwd=cwd or self.path, env={**self._env, **(env or {})}, given=given
+        )
+
+
+def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:
+    """Whether the user deleted a directory around this path, and all that was in it."""
+    around = [f"{parent}/" for parent in PurePosixPath(path).parents][:-1]
+    return any(
+        any(known.startswith(place) for known in base)
+        and not any(mine.startswith(place) for mine in ours)
+        for place in around
+    )
+
+
+def _marked_lines(content: bytes) -> list[str]:
+    lines = content.splitlines()
+    first = [number for number, line in enumerate(lines, 1) if line == f"<<<<<<< {OURS}".encode()]
+    last = [number for number, line in enumerate(lines, 1) if line == f">>>>>>> {THEIRS}".encode()]
+    return [f"{begin}-{end}" for begin, end in zip(first, last, strict=False)]

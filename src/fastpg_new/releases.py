@@ -1,0 +1,112 @@
+"""Releases: the commits that change the version in pyproject.toml, and the bundle of them all."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastpg_new.errors import FastpgNewError
+from fastpg_new.git import GitFailed, git, isolated
+
+BUNDLE = "template.bundle"
+CHANGELOG = "CHANGELOG.md"
+# What a release consists of for those who render it.
+_FILES = ("copier.yml", "template", CHANGELOG)
+_RELEASED_AT = "2000-01-01T00:00:00+0000"
+
+
+def released(repository: Path, head: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The commit of each release up to `head`, by tag, oldest first.
+
+    Tags are not asked: a clone need not have them.
+    """
+    found: dict[str, str] = {}
+    search = ("log", "--first-parent", "--reverse", "--format=%H %P", "-G^version = ")
+    for line in git(*search, head, "--", "pyproject.toml", cwd=repository, env=env).splitlines():
+        commit, *parents = line.split()
+        # The commit that begins the file sets a version to work towards.
+        before = _version(repository, parents[0], env) if parents else None
+        after = _version(repository, commit, env)
+        if before and after and before != after:
+            found.setdefault(f"v{after}", commit)
+    return found
+
+
+def mirror(checkout: Path, target: Path, env: Mapping[str, str]) -> None:
+    """A bare repository with the commits of a checkout, at its HEAD, and a tag for each release."""
+    head = git("rev-parse", "--verify", "HEAD^{commit}", cwd=checkout, env=env)
+    git("init", "--quiet", "--bare", "--template=", str(target), cwd=checkout, env=env)
+    for shared, borrowed in (("objects", "objects/info/alternates"), ("shallow", "shallow")):
+        path = Path(checkout, git("rev-parse", "--git-path", shared, cwd=checkout, env=env))
+        if path.is_file():
+            (target / borrowed).write_bytes(path.read_bytes())
+        elif path.is_dir():
+            (target / "objects/info").mkdir(exist_ok=True)
+            (target / borrowed).write_text(f"{path}\n")
+    tags = git(
+        "for-each-ref", "--format=%(objectname) %(refname)", "refs/tags", cwd=checkout, env=env
+    )
+    refs = {ref: tagged for tagged, ref in (line.split(" ", 1) for line in tags.splitlines())}
+    refs |= {f"refs/tags/{tag}": commit for tag, commit in released(target, head, env).items()}
+    refs["refs/heads/main"] = head
+    lines = "".join(f"create {ref} {commit}\n" for ref, commit in refs.items())
+    git("update-ref", "--stdin", cwd=target, env=env, given=lines)
+    git("symbolic-ref", "HEAD", "refs/heads/main", cwd=target, env=env)
+
+
+def bundle(checkout: Path, target: Path, scratch: Path) -> None:
+    """Write all releases of a checkout into one file, byte for byte the same from every clone.
+
+    Each is a commit that holds nothing but what is rendered.
+
+    Raises:
+        FastpgNewError: the checkout is shallow, or its version is not a release.
+    """
+    env = isolated(scratch / "gitconfig") | _signed_by_nobody()
+    if git("rev-parse", "--is-shallow-repository", cwd=checkout, env=env) == "true":
+        raise FastpgNewError("this clone has not all releases", "run git fetch --unshallow")
+    repository = scratch / "releases.git"
+    mirror(checkout, repository, env)
+    head = git("rev-parse", "HEAD", cwd=repository, env=env)
+    tags = released(repository, head, env)
+    version = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["version"]
+    if next(reversed(tags), None) != f"v{version}":
+        raise FastpgNewError(f"version {version} is not released", "run tools/release.py")
+    parent: list[str] = []
+    for tag, commit in tags.items():
+        listed = git("ls-tree", commit, *_FILES, cwd=repository, env=env)
+        tree = git("mktree", cwd=repository, env=env, given=f"{listed}\n")
+        made = git("commit-tree", tree, *parent, "-m", tag, cwd=repository, env=env)
+        git("update-ref", f"refs/tags/{tag}", made, cwd=repository, env=env)
+        git("update-ref", "refs/heads/main", made, cwd=repository, env=env)
+        parent = ["-p", made]
+    packing = ("-c", "pack.threads=1", "-c", "repack.writeBitmaps=false")
+    git(*packing, "repack", "-adfq", cwd=repository, env=env)
+    (repository / "objects/info/alternates").unlink()
+    git(
+        *packing,
+        "bundle",
+        "create",
+        "--quiet",
+        str(target),
+        "HEAD",
+        "--all",
+        cwd=repository,
+        env=env,
+    )
+
+
+def _version(repository: Path, commit: str, env: Mapping[str, str]) -> str | None:
+    try:
+        text = git("show", f"{commit}:pyproject.toml", cwd=repository, env=env)
+        version = tomllib.loads(text)["project"]["version"]
+    except (GitFailed, tomllib.TOMLDecodeError, LookupError, TypeError):
+        return None
+    return str(version)
+
+
+def _signed_by_nobody() -> dict[str, str]:
+    return {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", "fastpg-new"), ("EMAIL", "fastpg-new"), ("DATE", _RELEASED_AT))
+    }

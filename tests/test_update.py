@@ -1,0 +1,635 @@
+"""What an update does to a project, with a small template of several releases."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .conftest import ROOT, SMALL_TEMPLATE, Run, git, make_template, tree
+
+QUIET = ("--defaults", "--no-lock", "--quiet")
+FUNCTION = "def one() -> int:\n    return 1\n\n\n# between\n\n\ndef two() -> int:\n    return 2\n"
+FILES = SMALL_TEMPLATE | {
+    "src/{{package_name}}/code.py": FUNCTION,
+    "src/{{package_name}}/notes/__init__.py": "",
+    "src/{{package_name}}/notes/router.py": "router = 'notes'\n" * 9,
+    "src/{{package_name}}/migrations/0001.py": "revision = '0001'\n",
+    "docs/guide.md": "".join(f"Line {number} of the guide.\n" for number in range(20)),
+    "old.txt": "An old file of the template.\n",
+}
+
+
+class Generator:
+    """A checkout whose commits we make."""
+
+    def __init__(self, root: Path, variables: Mapping[str, str]) -> None:
+        self.root = root
+        self._variables = variables
+        shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", root)
+        make_template(root, FILES, variables)
+        self.edit("pyproject.toml", 'version = "', 'version = "0.')
+        self.edit("copier.yml", "_exclude:\n", f"_exclude:\n  - {ONCE}\n")
+        (root / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n")
+        self.release("1.0.0")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text()
+        assert old in text, path
+        (self.root / path).write_text(text.replace(old, new, 1))
+
+    def write(self, path: str, content: str) -> None:
+        file = self.root / "template" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+
+    def release(self, version: str, notes: str = "- News.\n") -> None:
+        lines = (self.root / "pyproject.toml").read_text().splitlines()
+        lines = [f'version = "{version}"' if x.startswith("version = ") else x for x in lines]
+        (self.root / "pyproject.toml").write_text("\n".join(lines) + "\n")
+        title = "## Unreleased\n"
+        self.edit("CHANGELOG.md", title, f"{title}\n## {version} (2026-01-01)\n\n{notes}")
+        self.git("add", "--all")
+        self.git("commit", "-m", f"Release {version}")
+
+    def git(self, *arguments: str) -> str:
+        return git(*arguments, cwd=self.root, env=self._variables)
+
+
+ONCE = "\"{% if _copier_operation == 'update' %}migrations{% endif %}\""
+
+
+class Shop:
+    """A project, and what we do to it."""
+
+    def __init__(self, path: Path, generator: Generator, fastpg: Run, env: dict[str, str]):
+        self.path = path
+        self.env = env
+        self.generator = generator
+        self._fastpg = fastpg
+
+    def fastpg(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        env = {"PYTHONPATH": str(self.generator.root / "src")} | dict(options.pop("env", {}))  # type: ignore[call-overload]
+        return self._fastpg(*arguments, env=env, **options)
+
+    def update(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = self.fastpg("update", str(self.path), *arguments)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done
+
+    def updated(self, *arguments: str, code: int = 0) -> dict[str, object]:
+        document: dict[str, object] = json.loads(
+            self.update("--json", *arguments, code=code).stdout
+        )
+        return document
+
+    def git(self, *arguments: str) -> str:
+        return git(*arguments, cwd=self.path, env=self.env)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--message", "Mine")
+
+    def read(self, path: str) -> str:
+        return (self.path / path).read_text()
+
+    def append(self, path: str, text: str) -> None:
+        (self.path / path).write_text(self.read(path) + text)
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        assert old in self.read(path)
+        (self.path / path).write_text(self.read(path).replace(old, new, 1))
+
+    @property
+    def commit_of_template(self) -> str:
+        return str(yaml.safe_load(self.read(".copier-answers.yml"))["_commit"])
+
+
+@pytest.fixture
+def generator(tmp_path: Path, variables: dict[str, str]) -> Generator:
+    root = tmp_path / "generator"
+    root.mkdir()
+    return Generator(root, variables)
+
+
+@pytest.fixture
+def shop(generator: Generator, fastpg: Run, here: Path, variables: dict[str, str]) -> Shop:
+    """A project of the first release, committed."""
+    made = Shop(here / "shop", generator, fastpg, variables)
+    done = made.fastpg("shop", *QUIET)
+    assert done.returncode == 0, done.stderr
+    assert made.commit_of_template == "v1.0.0"
+    return made
+
+
+class TestClean:
+    def test_both_sides_are_kept_and_the_second_run_does_nothing(self, shop: Shop) -> None:
+        shop.append("src/shop/code.py", "# mine\n")
+        (shop.path / "mine.py").touch()
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        files = shop.updated()["files"]
+        assert isinstance(files, dict)
+        assert files["merged"] == ["src/shop/code.py"]
+        assert files["added"] == ["new.txt"]
+        assert "return 11" in shop.read("src/shop/code.py")
+        assert shop.read("src/shop/code.py").endswith("# mine\n")
+        assert shop.commit_of_template == "v1.1.0"
+        assert "which is the newest" in shop.update().stdout
+        shop.commit()
+        before = tree(shop.path)
+        assert shop.updated()["status"] == "current"
+        assert tree(shop.path) == before
+        assert shop.git("status", "--porcelain") == ""
+
+    def test_an_unedited_project_is_a_fresh_one_afterwards(self, shop: Shop) -> None:
+        generator = shop.generator
+        generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        generator.git("mv", "template/old.txt", "template/older.txt")
+        generator.git("rm", "-q", "template/src/{{package_name}}/notes/router.py")
+        generator.git("update-index", "--chmod=-x", "template/run")
+        (generator.root / "template/run").chmod(0o644)
+        generator.release("1.1.0")
+        shop.update()
+        assert shop.fastpg("shop", *QUIET, cwd=shop.env["HOME"]).returncode == 0
+        fresh = Path(shop.env["HOME"], "shop")
+        try:
+            assert tree(shop.path) == tree(fresh)
+        finally:
+            shutil.rmtree(fresh)
+
+    def test_it_goes_to_any_release_that_is_asked_for(self, shop: Shop) -> None:
+        for version in ("1.1.0", "1.2.0"):
+            shop.generator.write("version", version)
+            shop.generator.release(version)
+        shop.update("--to", "1.1.0")
+        assert shop.read("version") == "1.1.0"
+        shop.commit()
+        assert "newer than v1.0.0" in shop.update("--to", "v1.0.0", code=2).stderr
+        assert "v1.0.0, v1.1.0, v1.2.0" in shop.update("--to", "9", code=2).stderr
+        shop.update("--to", "1.2.0")
+
+    def test_it_says_what_changed_and_what_is_left_to_do(self, shop: Shop) -> None:
+        shop.generator.release("1.1.0", "- First [bold].\n\n### Steps\n\n1. Look here.\n")
+        shop.generator.release("1.2.0", "- Second.\n")
+        said = shop.update("--dry-run").stdout
+        assert "- First [bold]." in said
+        assert "- Second." in said
+        assert "News" not in said
+        assert said.index("What is left for you") < said.index("1. Look here.")
+
+    def test_files_that_are_written_once_stay(self, shop: Shop) -> None:
+        shop.generator.edit("template/src/{{package_name}}/migrations/0001.py", "1", "2")
+        shop.generator.write("src/{{package_name}}/migrations/0002.py", "")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.git("status", "--porcelain") == "M  .copier-answers.yml"
+
+    def test_what_becomes_written_once_is_not_deleted(self, shop: Shop) -> None:
+        shop.generator.edit("copier.yml", ONCE, ONCE.replace("migrations", "docs"))
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.git("status", "--porcelain") == "M  .copier-answers.yml"
+
+    def test_the_lock_file_is_renewed_after_the_merge(self, shop: Shop) -> None:
+        shop.fastpg("unused", "--dry-run")
+        subprocess.run(["uv", "lock"], cwd=shop.path, env=shop.env, check=True, capture_output=True)
+        shop.commit()
+        shop.generator.edit("template/pyproject.toml.jinja", "0.1.0", "0.2.0")
+        shop.generator.release("1.1.0")
+        assert shop.updated()["lock"] == "renewed"
+        assert 'version = "0.2.0"' in shop.read("uv.lock")
+        assert "M  uv.lock" in shop.git("status", "--porcelain")
+
+
+class TestWhatTheUserChanged:
+    def test_an_edited_file_survives_its_removal(self, shop: Shop) -> None:
+        shop.append("old.txt", "mine\n")
+        shop.commit()
+        shop.generator.git("rm", "-q", "template/old.txt")
+        shop.generator.release("1.1.0")
+        files = shop.updated()["files"]
+        assert isinstance(files, dict)
+        assert files["kept"] == ["old.txt"]
+        assert shop.read("old.txt").endswith("mine\n")
+
+    def test_edits_follow_a_file_that_the_template_renames(self, shop: Shop) -> None:
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
+        shop.generator.edit("template/docs/manual.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        files = shop.updated()["files"]
+        assert isinstance(files, dict)
+        assert files["renamed"] == {"docs/guide.md": "docs/manual.md"}
+        assert shop.read("docs/manual.md").endswith("mine\n")
+        assert "Row 3" in shop.read("docs/manual.md")
+
+    def test_what_the_user_deleted_stays_deleted(self, shop: Shop) -> None:
+        shutil.rmtree(shop.path / "src/shop/notes")
+        (shop.path / "old.txt").unlink()
+        shop.commit()
+        shop.generator.edit("template/old.txt", "old", "new")
+        shop.generator.edit("template/src/{{package_name}}/notes/router.py", "notes", "n")
+        shop.generator.write("src/{{package_name}}/notes/more.py", "more = 1\n")
+        shop.generator.release("1.1.0")
+        files = shop.updated()["files"]
+        assert isinstance(files, dict)
+        assert set(files["left_out"]) == {
+            "old.txt",
+            "src/shop/notes/router.py",
+            "src/shop/notes/more.py",
+        }
+        assert not (shop.path / "src/shop/notes").exists()
+        assert not (shop.path / "old.txt").exists()
+
+    def test_changes_follow_a_package_that_the_user_renamed(self, shop: Shop) -> None:
+        shop.git("mv", "src/shop", "src/store")
+        shop.replace("src/store/__init__.py", "shop", "store")
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.write("src/{{package_name}}/more.py", "more = 1\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert "return 11" in shop.read("src/store/code.py")
+        assert shop.read("src/store/more.py") == "more = 1\n"
+        assert not (shop.path / "src/shop").exists()
+
+    def test_line_ends_are_the_users(self, shop: Shop) -> None:
+        for path in shop.path.rglob("*"):
+            if path.is_file() and ".git" not in path.parts:
+                path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+        content = (shop.path / "src/shop/code.py").read_bytes()
+        assert content == FUNCTION.replace("return 1", "return 11").replace("\n", "\r\n").encode()
+        assert (shop.path / "new.txt").read_bytes() == b"new\r\n"
+
+    def test_the_same_addition_on_both_sides_is_no_conflict(self, shop: Shop) -> None:
+        (shop.path / "new.txt").write_text("new\n")
+        shop.commit()
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+
+    def test_history_may_be_squashed_or_shallow(self, shop: Shop, tmp_path: Path) -> None:
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.git("checkout", "--orphan", "squashed")
+        shop.commit()
+        shop.git("branch", "-D", "main")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        clone = tmp_path / "clone"
+        git("clone", "--depth=1", f"file://{shop.path}", str(clone), cwd=tmp_path, env=shop.env)
+        for path in (clone, shop.path):
+            assert shop.fastpg("update", str(path)).returncode == 0
+            guide = (path / "docs/guide.md").read_text()
+            assert "Row 3" in guide
+            assert guide.endswith("mine\n")
+
+
+class TestConflicts:
+    @pytest.fixture
+    def conflict(self, shop: Shop) -> Shop:
+        """A project with edits where the template has others, and elsewhere."""
+        shop.replace("src/shop/code.py", "return 1", "return 111")
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        return shop
+
+    def test_they_are_marked_named_and_no_success(self, conflict: Shop) -> None:
+        said = conflict.update(code=3).stdout
+        assert "src/shop/code.py: lines 2-6" in said
+        assert "<<<<<<< before updating\n    return 111\n=======\n    return 11\n>>>>>>> " in (
+            conflict.read("src/shop/code.py")
+        )
+        assert "UU src/shop/code.py" in conflict.git("status", "--porcelain")
+        assert conflict.update(code=3).stderr.startswith("error: an update of it waits")
+        assert conflict.update("--check", code=3)
+
+    def test_they_end_with_continue(self, conflict: Shop) -> None:
+        conflict.update(code=3)
+        refused = conflict.update("--continue", code=3)
+        assert "src/shop/code.py: 2, 4, 6" in refused.stderr
+        text = conflict.read("src/shop/code.py")
+        for marker in ("<<<<<<< before updating\n", ">>>>>>> after updating\n"):
+            text = text.replace(marker, "")
+        (conflict.path / "src/shop/code.py").write_text(text)
+        assert "code.py: 3" in conflict.update("--continue", code=3).stderr
+        (conflict.path / "src/shop/code.py").write_text(text.replace("=======\n", ""))
+        conflict.update("--continue")
+        assert all(line[1] == " " for line in conflict.git("status", "--porcelain").splitlines())
+        conflict.git("commit", "--message", "Update")
+        assert conflict.git("status", "--porcelain") == ""
+        assert conflict.updated()["status"] == "current"
+
+    def test_they_end_with_abort(self, conflict: Shop) -> None:
+        before = tree(conflict.path)
+        conflict.update(code=3)
+        (conflict.path / "untracked").write_text("mine\n")
+        conflict.append("src/shop/notes/router.py", "# edited meanwhile\n")
+        conflict.update("--abort")
+        (conflict.path / "untracked").unlink()
+        assert conflict.git("status", "--porcelain") == "M src/shop/notes/router.py"
+        conflict.git("checkout", "--", "src/shop/notes/router.py")
+        assert tree(conflict.path) == before
+        assert conflict.git("status", "--porcelain") == ""
+        assert "no update waits" in conflict.update("--abort", code=2).stderr
+        assert "no update waits" in conflict.update("--continue", code=2).stderr
+
+    def test_a_binary_file_stays_as_the_user_has_it(self, shop: Shop) -> None:
+        shop.generator.write("logo", "\0old")
+        shop.generator.release("1.1.0")
+        shop.update()
+        (shop.path / "logo").write_text("\0mine")
+        shop.commit()
+        shop.generator.write("logo", "\0new")
+        shop.generator.release("1.2.0")
+        assert "logo: yours is kept as it was" in shop.update(code=3).stdout
+        assert shop.read("logo") == "\0mine"
+        shop.git("checkout", "--theirs", "logo")
+        assert shop.read("logo") == "\0new"
+        shop.update("--continue")
+
+    def test_a_file_added_by_both(self, shop: Shop) -> None:
+        (shop.path / "new.txt").write_text("mine\n")
+        shop.commit()
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update(code=3)
+        assert "mine\n=======\nnew\n" in shop.read("new.txt")
+
+    def test_a_dry_run_foresees_them_and_writes_nothing(self, conflict: Shop) -> None:
+        before = sorted(conflict.path.rglob("*"))
+        assert "src/shop/code.py: lines 2-6" in conflict.update("--dry-run", code=3).stdout
+        assert sorted(conflict.path.rglob("*")) == before
+        assert conflict.git("status", "--porcelain") == ""
+
+
+class TestRefusals:
+    def test_changes_that_are_not_committed(self, shop: Shop) -> None:
+        shop.generator.release("1.1.0")
+        shop.append("docs/guide.md", "mine\n")
+        refused = shop.update(code=2)
+        assert refused.stderr.startswith(
+            "error: there are changes that are not committed: docs/guide.md\nhint: commit"
+        )
+        shop.git("add", "--all")
+        assert shop.update(code=2).stderr == refused.stderr
+
+    def test_untracked_files_in_the_way(self, shop: Shop) -> None:
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        (shop.path / "new.txt").write_text("mine\n")
+        (shop.path / "other.txt").write_text("mine\n")
+        before = sorted(shop.path.rglob("*"))
+        assert "new.txt" in shop.update(code=2).stderr
+        assert shop.read("new.txt") == "mine\n"
+        assert sorted(shop.path.rglob("*")) == before
+
+    def test_a_directory_without_a_project(self, shop: Shop, tmp_path: Path) -> None:
+        assert ".copier-answers.yml" in shop.fastpg("update", str(tmp_path)).stderr
+        shutil.rmtree(shop.path / ".git")
+        refused = shop.update(code=2)
+        assert "hint: git init" in refused.stderr
+
+    @pytest.mark.parametrize("content", ["", "- x", "a: [", "project_name: shop\n", "\xff"])
+    def test_a_broken_answers_file(self, content: str, shop: Shop) -> None:
+        (shop.path / ".copier-answers.yml").write_text(content, "latin-1")
+        shop.commit()
+        assert "does not say which release" in shop.update(code=2).stderr
+
+    def test_a_project_newer_than_the_tool(self, shop: Shop) -> None:
+        shop.replace(".copier-answers.yml", "v1.0.0", "v2.0.0")
+        shop.commit()
+        for options in ((), ("--check",)):
+            refused = shop.update(*options, code=3)
+            assert "the project is at v2.0.0" in refused.stderr
+            assert "hint: upgrade fastpg-new" in refused.stderr
+
+    def test_options_that_contradict_each_other(self, shop: Shop) -> None:
+        shop.update("--check", "--dry-run", code=2)
+        shop.update("--abort", "--continue", code=2)
+        shop.update("--continue", "--to", "1", code=2)
+
+
+class TestAnswers:
+    def test_one_can_be_changed_later(self, shop: Shop) -> None:
+        document = shop.updated("--data", "description=Sells things")
+        assert document["answers"]["changed"] == {"description": "Sells things"}  # type: ignore[index]
+        assert "Sells things" in shop.read("README.md")
+        assert "nosuch" in shop.update("--data", "nosuch=1", code=2).stderr
+        shop.update("--data", "ci=nosuch", code=2)
+
+    def test_the_name_takes_the_users_files_with_it(self, shop: Shop) -> None:
+        (shop.path / "src/shop/mine.py").write_text("mine = 1\n")
+        shop.commit()
+        shop.update("--data", "project_name=store")
+        assert shop.read("src/store/mine.py") == "mine = 1\n"
+        assert not (shop.path / "src/shop").exists()
+
+    def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:
+        shop.update("--data", "author_name=Ada", "--data", "ci=gitlab")
+        shop.commit()
+        shop.generator.edit("copier.yml", "author_name:", "author:")
+        shop.generator.edit(
+            "copier.yml", 'default: ""', "default: \"{{ author_name | default('') }}\""
+        )
+        text = (shop.generator.root / "copier.yml").read_text()
+        text = text.replace("GitLab CI: gitlab", "Woodpecker: woodpecker")
+        text = text.replace("author_name |", "author |").replace("author_name !=", "author !=")
+        text = text.replace("author_name.strip", "author.strip")
+        text = text.replace("{{ author | default('')", "{{ author_name | default('')")
+        text = text.replace("(author_name |", "(author |").replace(
+            "if author_name -", "if author -"
+        )
+        (shop.generator.root / "copier.yml").write_text(text + "\nteam:\n  default: nobody\n")
+        shop.generator.release("1.1.0")
+        answers = shop.updated()["answers"]
+        assert isinstance(answers, dict)
+        assert answers["added"] == {"author": "Ada", "team": "nobody"}
+        assert answers["dropped"] == {"author_name": "Ada"}
+        assert answers["reset"] == {
+            "ci": "'gitlab' must be one of github, woodpecker, none; now 'github'"
+        }
+
+
+class TestSurroundings:
+    def test_a_subfolder_of_a_repository(self, shop: Shop, here: Path) -> None:
+        shutil.rmtree(shop.path / ".git")
+        (here / "README.md").write_text("# Everything\n")
+        git("init", "-q", str(here), cwd=here, env=shop.env)
+        shop.append("docs/guide.md", "mine\n")
+        shop.replace("src/shop/code.py", "return 1", "return 111")
+        git("add", "--all", cwd=here, env=shop.env)
+        git("commit", "-m", "All", cwd=here, env=shop.env)
+        (here / "README.md").write_text("# Everything, changed\n")
+        (here / "staged").touch()
+        git("add", "staged", cwd=here, env=shop.env)
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.git("mv", "template/old.txt", "template/older.txt")
+        shop.generator.release("1.1.0")
+        before = tree(here)
+        for _ in range(2):
+            assert shop.fastpg("update", cwd=shop.path / "src/shop").returncode == 3
+            assert "Row 3" in shop.read("docs/guide.md")
+            assert git("status", "--porcelain", cwd=here, env=shop.env).splitlines() == [
+                "M README.md",  # without its space, which strip() took
+                "M  shop/.copier-answers.yml",
+                "M  shop/docs/guide.md",
+                "R  shop/old.txt -> shop/older.txt",
+                "UU shop/src/shop/code.py",
+                "A  staged",
+            ]
+            assert shop.fastpg("update", "--abort", cwd=shop.path / "src").returncode == 0
+            assert tree(here) == before
+
+    def test_a_git_hook(self, shop: Shop, tmp_path: Path) -> None:
+        shop.generator.write("new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        index = {"GIT_INDEX_FILE": str(tmp_path / "index"), "GIT_DIR": str(tmp_path / "nowhere")}
+        done = shop.fastpg("update", cwd=shop.path, env=index)
+        assert done.returncode == 0, done.stderr
+        assert "A  new.txt" in shop.git("status", "--porcelain")
+
+    def test_neither_hooks_nor_configuration_of_the_user_get_in_the_way(self, shop: Shop) -> None:
+        for key, value in (
+            ("merge.conflictStyle", "zdiff3"),
+            ("core.autocrlf", "true"),
+            ("diff.noprefix", "true"),
+            ("merge.renames", "false"),
+            ("status.short", "true"),
+            ("color.ui", "always"),
+        ):
+            shop.git("config", key, value)
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        for hook in ("pre-commit", "post-checkout", "post-index-change", "reference-transaction"):
+            path = shop.path / ".git/hooks" / hook
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("#!/bin/sh\nexit 1\n")
+            path.chmod(0o755)
+        shop.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.read("docs/manual.md").endswith("mine\n")
+
+    def test_a_repository_with_longer_hashes(self, shop: Shop) -> None:
+        shutil.rmtree(shop.path / ".git")
+        shop.git("init", "-q", "--object-format=sha256")
+        shop.append("old.txt", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/old.txt", "old", "new")
+        shop.generator.git("rm", "-q", "template/docs/guide.md")
+        shop.generator.release("1.1.0")
+        shop.update(code=3)
+        shop.update("--abort")
+        assert shop.git("status", "--porcelain") == ""
+
+    def test_files_that_can_be_run_stay_so(self, shop: Shop) -> None:
+        shop.append("run", "exit 1\n")
+        shop.commit()
+        shop.generator.edit("template/run", "#!/bin/sh", "#!/bin/bash")
+        shop.generator.release("1.1.0")
+        shop.update(code=3)
+        assert (shop.path / "run").stat().st_mode & stat.S_IXUSR
+
+
+class TestOwnTests:
+    @pytest.fixture
+    def tested(self, shop: Shop) -> Shop:
+        """A project whose tests need nothing but Python."""
+        runner = shop.path.parent / "bin"
+        runner.mkdir()
+        (runner / "uv").write_text(
+            f"#!/bin/sh\n[ \"$1 $2\" = 'run pytest' ] && exec {sys.executable} check.py\n"
+        )
+        (runner / "uv").chmod(0o755)
+        shop.env = shop.env | {"PATH": f"{runner}{os.pathsep}{shop.env['PATH']}"}
+        (shop.path / "check.py").write_text(
+            "import sys\ntext = open('old.txt').read()\nprint('old.txt says', text)\n"
+            "sys.exit('broken' in text)\n"
+        )
+        shop.commit()
+        return shop
+
+    def test_a_merge_that_fails_them_is_not_applied(self, tested: Shop) -> None:
+        tested.generator.edit("template/old.txt", "old", "broken")
+        tested.generator.release("1.1.0")
+        before = sorted(tested.path.rglob("*"))
+        failed = tested.fastpg("update", str(tested.path), "--test", env=tested.env)
+        assert failed.returncode == 1
+        assert "was not applied" in failed.stderr
+        assert "An broken file" in failed.stderr
+        assert sorted(tested.path.rglob("*")) == before
+        assert tested.git("status", "--porcelain") == ""
+
+    def test_a_merge_that_passes_them_is_applied(self, tested: Shop) -> None:
+        tested.generator.edit("template/old.txt", "old", "new")
+        tested.generator.release("1.1.0")
+        done = tested.fastpg("update", str(tested.path), "--test", "--json", env=tested.env)
+        assert json.loads(done.stdout)["tests"] == "passed"
+        assert "new" in tested.read("old.txt")
+
+
+class TestCheck:
+    def test_its_exit_code_says_whether_there_is_a_newer_release(self, shop: Shop) -> None:
+        assert shop.updated("--check")["status"] == "current"
+        shop.generator.release("1.1.0")
+        said = shop.update("--check", code=4).stdout
+        assert said.endswith("is at v1.0.0; there is v1.1.0.\n")
+        assert shop.updated("--check", code=4)["target"] == "v1.1.0"
+        assert shop.git("status", "--porcelain") == ""
+
+
+class TestCopierAlone:
+    @pytest.mark.parametrize("edited", [False, True])
+    def test_its_update_gives_the_same_tree(self, edited: bool, shop: Shop, tmp_path: Path) -> None:
+        if edited:
+            shop.append("docs/guide.md", "mine\n")
+            shop.replace("src/shop/code.py", "# between\n", "# between\n# mine\n")
+            (shop.path / "old.txt").unlink()
+            (shop.path / "mine.txt").write_text("mine\n")
+            shop.commit()
+        generator = shop.generator
+        generator.git("tag", "v1.0.0")
+        generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        generator.edit("template/src/{{package_name}}/code.py", "return 2", "return 22")
+        generator.edit("template/old.txt", "old", "new")
+        generator.write("src/{{package_name}}/more.py", "more = 1\n")
+        generator.git("rm", "-q", "template/src/{{package_name}}/notes/router.py")
+        generator.release("1.1.0")
+        generator.git("tag", "v1.1.0")
+        alone = tmp_path / "alone"
+        git("clone", "-q", str(shop.path), str(alone), cwd=tmp_path, env=shop.env)
+        shop.update()
+        (tmp_path / "gitconfig").write_text(
+            f'[url "{generator.root}"]\ninsteadOf = https://fastpg-new.invalid/fastpg-new.git\n'
+            "[user]\nname = Ada\nemail = ada@example.org\n"
+        )
+        subprocess.run(
+            [sys.executable, "-m", "copier", "update", "--defaults"],
+            cwd=alone,
+            env=shop.env | {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig")},
+            check=True,
+            capture_output=True,
+        )
+        assert tree(alone) == tree(shop.path)
