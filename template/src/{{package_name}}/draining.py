@@ -1,12 +1,12 @@
 """How a server that stops treats those who are connected."""
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from .limits import BoundedProtocol
 
 # Seconds in which a request that is on its way arrives.
 _GRACE = 0.5
 
 
-class DrainingProtocol(HttpToolsProtocol):
+class DrainingProtocol(BoundedProtocol):
     """HTTP/1.1 of a server that stops, and answers everybody whom it has let in.
 
     uvicorn hangs up on connections at once that have no request in progress, also on those it has

@@ -4,6 +4,7 @@ import asyncio
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .problems import ContentTooLarge, response
 
@@ -11,6 +12,35 @@ from .problems import ContentTooLarge, response
 # it would never see the 413. So the rest is read and thrown away, within these bounds.
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5
+_HEAD_BYTES = 64 * 1024
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with an end to what stands before a body, and to what it may say after one.
+
+    httptools would collect a header for as long as the client sends it. And uvicorn adds trailers
+    to the headers, where they could say what a proxy has not looked at (RFC 9110, section 6.5.1).
+    """
+
+    _unparsed = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Hang up on who sends more and more, and neither headers that end nor a body."""
+        self._unparsed += len(data)
+        super().data_received(data)
+        if self._unparsed > _HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too large.")
+
+    def on_headers_complete(self) -> None:
+        """Begin the request with the headers that are there."""
+        self._unparsed = 0
+        super().on_headers_complete()
+        self.scope["headers"] = self.headers.copy()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, of which the application counts the bytes."""
+        self._unparsed = 0
+        super().on_body(body)
 
 
 class BodyLimit:
