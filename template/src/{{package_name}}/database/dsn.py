@@ -34,7 +34,7 @@ def normalise(url: str) -> str:
         parts = urlsplit(url.strip())
         query = parts.query
         parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        _check_ports(parts.netloc)
+        _check_places(parts.netloc, dict(parameters).get("port", ""))
     except ValueError:
         raise ValueError(
             "is not a connection URI; special characters of a password are percent-encoded"
@@ -70,8 +70,11 @@ def _query(parameters: list[tuple[str, str]]) -> str:
     return urlencode(kept, quote_via=quote, safe="/,")
 
 
-def _check_ports(netloc: str) -> None:
-    for host in netloc.rpartition("@")[2].split(","):
-        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+def _check_places(netloc: str, ports: str) -> None:
+    places = [place.rpartition("]")[2] for place in netloc.rpartition("@")[2].split(",")]
+    for place in [*places, *(f":{port}" for port in ports.split(","))]:
+        host, _, port = place.partition(":")
         if port and not 0 < int(port) < 65536:
             raise ValueError(port)
+        if "%" not in host:  # which would be a directory of sockets
+            host.encode("idna")  # as the resolver will; an empty label is an error
