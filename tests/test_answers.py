@@ -118,7 +118,7 @@ def test_every_dependency_of_the_service_is_refused() -> None:
         "x" * 201,
     ],
 )
-@pytest.mark.parametrize("key", ["description", "author_name", "author_email"])
+@pytest.mark.parametrize("key", ["description", "author"])
 def test_a_text_that_breaks_files_or_eyes_is_refused(key: str, text: str) -> None:
     assert QUESTIONS.problem(key, text)
 
@@ -138,14 +138,16 @@ def test_a_text_that_breaks_files_or_eyes_is_refused(key: str, text: str) -> Non
         "# - 1.",
     ],
 )
-@pytest.mark.parametrize("key", ["description", "author_name"])
+@pytest.mark.parametrize("key", ["description", "author"])
 def test_other_texts_are_accepted(key: str, text: str) -> None:
     assert QUESTIONS.problem(key, text) is None
 
 
-@pytest.mark.parametrize("address", ["", "a@b.org", "a.b+c@d-e.example", "o'hara@x.ie"])
+@pytest.mark.parametrize("address", ["a@b.org", "a.b+c@d-e.example", "o'hara@x.ie"])
 def test_a_plausible_address_is_accepted(address: str) -> None:
-    assert QUESTIONS.problem("author_email", address) is None
+    for author in (f"<{address}>", f"Ada <b> Lovelace <{address}>"):
+        assert QUESTIONS.problem("author", author) is None
+    assert QUESTIONS.problem("author", address)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_a_plausible_address_is_accepted(address: str) -> None:
         "a..b@c.d",
         "a@b..c",
         "a@-b.c",
-        "<a@b.c>",
+        "a@b.c>",
         "a@b.c\n",
         'a"@b.c',
         "a@b.c,d@e.f",
@@ -167,7 +169,8 @@ def test_a_plausible_address_is_accepted(address: str) -> None:
     ],
 )
 def test_anything_else_is_no_address(address: str) -> None:
-    assert QUESTIONS.problem("author_email", address)
+    for author in (f"<{address}>", f"Ada <{address}>"):
+        assert QUESTIONS.problem("author", author)
 
 
 def test_an_unknown_answer_is_refused_with_the_known_ones(fastpg: Run) -> None:
@@ -175,7 +178,7 @@ def test_an_unknown_answer_is_refused_with_the_known_ones(fastpg: Run) -> None:
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: there is no answer called colour\n"
-        "hint: the answers are project_name, description, author_name, author_email, ci, identity\n"
+        "hint: the answers are project_name, description, author, ci, identity\n"
     )
 
 
@@ -227,7 +230,7 @@ def test_what_is_accepted_gives_a_sound_project_and_what_is_refused_gives_nothin
 ) -> None:  # fmt: skip
     place = tmp_path_factory.mktemp("place")
     path = place / name.replace("/", "").replace("\x00", "")
-    data = [f"--data=description={description}", f"--data=author_name={author}"]
+    data = [f"--data=description={description}", f"--data=author={author}"]
     flags = ["--defaults", "--no-lock", "--no-git", "--quiet", f"--template={small_template}"]
     code = run([str(path), *data, *flags])
     if code == 2:
@@ -236,9 +239,12 @@ def test_what_is_accepted_gives_a_sound_project_and_what_is_refused_gives_nothin
     assert code == 0
     project = tomllib.loads((path / "pyproject.toml").read_text())["project"]
     assert (project["name"], project["description"]) == (path.name, description)
-    assert [entry["name"] for entry in project["authors"]] == ([author] if author else [])
+    found = re.fullmatch(r"(.*?) ?<([^<>]*)>", author)
+    name, address = found.groups() if found else (author, "")
+    known = {key: value for key, value in (("name", name), ("email", address)) if value}
+    assert project["authors"] == ([known] if known else [])
     assert yaml.safe_load((path / "service.yaml").read_text()) == {"description": description}
-    assert yaml.safe_load((path / ".copier-answers.yml").read_text())["author_name"] == author
+    assert yaml.safe_load((path / ".copier-answers.yml").read_text())["author"] == author
     for file in path.rglob("*.py"):
         py_compile.compile(str(file), doraise=True)
 

@@ -139,9 +139,9 @@ def test_line_endings_do_not_depend_on_the_user(
 
 
 def test_defaults_do_not_depend_on_the_user(from_checkout: Run, here: Path, tmp_path: Path) -> None:
-    (tmp_path / "settings.yml").write_text("defaults: {ci: none, author_name: Eve}\n")
+    (tmp_path / "settings.yml").write_text("defaults: {ci: none, author: Eve}\n")
     from_checkout("shop", COPIER_SETTINGS_PATH=str(tmp_path / "settings.yml"))
-    assert remembered(here / "shop")["author_name"] == ""
+    assert remembered(here / "shop")["author"] == ""
 
 
 def test_copier_alone_gives_the_same_project_without_trust(

@@ -39,7 +39,7 @@ def finished(process: "pexpect.spawn[str]") -> str:
     return str(process.before)
 
 
-def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
+def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     terminal: Terminal, fastpg: Run, here: Path
 ) -> None:
     process = terminal(NO_COLOR="1")
@@ -47,9 +47,7 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     process.send("shop" + ENTER)
     process.expect("what the service does")
     process.send(CLEAR + "It's a [bold]shop[/] {{ 7*7 }}" + ENTER)
-    process.expect("Author ")
-    process.send(ENTER)
-    process.expect("e-mail")
+    process.expect("Author, ")
     process.send(ENTER)
     process.expect("Continuous integration")
     process.send(DOWN + ENTER)
@@ -58,10 +56,7 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     output = finished(process)
     assert process.exitstatus == 0, output
     answers = yaml.safe_load((here / "shop/.copier-answers.yml").read_text())
-    assert (answers["author_name"], answers["author_email"]) == (
-        "Ada [Countess]",
-        "ada@example.org",
-    )
+    assert answers["author"] == "Ada [Countess] <ada@example.org>"
     assert (answers["ci"], answers["identity"]) == ("gitlab", "keycloak")
     assert "description   It's a [bold]shop[/] {{ 7*7 }}" in output
     (line,) = [line for line in output.splitlines() if line.startswith("fastpg-new ")]
@@ -72,19 +67,19 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
 
 
 def test_what_is_given_is_not_asked(terminal: Terminal, here: Path) -> None:
-    given = ("description=x", "author_name=y", "ci=none", "identity=none")
+    given = ("description=x", "ci=none", "identity=none")
     process = terminal("shop", *(f"--data={answer}" for answer in given))
-    process.expect("e-mail")
+    process.expect("Author, ")
     process.send(CLEAR + ENTER)
     assert "Continuous integration" not in finished(process)
-    assert "author_email: ''" in (here / "shop/.copier-answers.yml").read_text()
+    assert "author: ''" in (here / "shop/.copier-answers.yml").read_text()
 
 
 def test_defaults_ask_nothing(terminal: Terminal, here: Path) -> None:
     output = finished(terminal("shop", "--defaults"))
     assert "The same again" not in output
     assert "Created" in output
-    assert "author_name: ''" in (here / "shop/.copier-answers.yml").read_text()
+    assert "author: ''" in (here / "shop/.copier-answers.yml").read_text()
 
 
 def test_a_bad_answer_is_refused_at_the_prompt(terminal: Terminal, here: Path) -> None:
@@ -148,13 +143,13 @@ def test_a_name_of_git_that_is_no_answer_is_not_offered(
     git("config", "--global", "user.name", "x" * 201, cwd=tmp_path, env=env)
     git("config", "--global", "user.email", "root@localhost", cwd=tmp_path, env=env)
     process = terminal("shop", GIT_CONFIG_GLOBAL=str(config))
-    questions = ("what the service does", "Author ", "e-mail", "Continuous integration")
+    questions = ("what the service does", "Author, ", "Continuous integration")
     for question in (*questions, "access tokens"):
         process.expect(question)
         process.send(ENTER)
     finished(process)
     assert process.exitstatus == 0
-    assert "author_name: ''" in (here / "shop/.copier-answers.yml").read_text()
+    assert "author: ''" in (here / "shop/.copier-answers.yml").read_text()
 
 
 def test_colours_are_for_terminals_that_want_them(terminal: Terminal) -> None:

@@ -37,6 +37,7 @@ class Generator:
         make_template(root, FILES, variables)
         self.edit("pyproject.toml", 'version = "', 'version = "0.')
         self.edit("copier.yml", "_exclude:\n", f"_exclude:\n  - {ONCE}\n")
+        (root / "copier.yml").write_text((root / "copier.yml").read_text() + "\nteam: nobody\n")
         (root / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n")
         self.release("1.0.0")
 
@@ -446,26 +447,18 @@ class TestAnswers:
         assert not (shop.path / "src/shop").exists()
 
     def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:
-        shop.update("--data", "author_name=Ada", "--data", "ci=gitlab")
+        shop.update("--data", "team=Crows", "--data", "ci=gitlab")
         shop.commit()
-        shop.generator.edit("copier.yml", "author_name:", "author:")
-        shop.generator.edit(
-            "copier.yml", 'default: ""', "default: \"{{ author_name | default('') }}\""
-        )
-        text = (shop.generator.root / "copier.yml").read_text()
+        copier_yml = shop.generator.root / "copier.yml"
+        text = copier_yml.read_text()
+        text = text.replace("team: nobody", "crew:\n  default: \"{{ team | default('nobody') }}\"")
         text = text.replace("GitLab CI: gitlab", "Woodpecker: woodpecker")
-        text = text.replace("author_name |", "author |").replace("author_name !=", "author !=")
-        text = text.replace("author_name.strip", "author.strip")
-        text = text.replace("{{ author | default('')", "{{ author_name | default('')")
-        text = text.replace("(author_name |", "(author |").replace(
-            "if author_name -", "if author -"
-        )
-        (shop.generator.root / "copier.yml").write_text(text + "\nteam:\n  default: nobody\n")
+        copier_yml.write_text(text + "\ncolour: red\n")
         shop.generator.release("1.1.0")
         answers = shop.updated()["answers"]
         assert isinstance(answers, dict)
-        assert answers["added"] == {"author": "Ada", "team": "nobody"}
-        assert answers["dropped"] == {"author_name": "Ada"}
+        assert answers["added"] == {"crew": "Crows", "colour": "red"}
+        assert answers["dropped"] == {"team": "Crows"}
         assert answers["reset"] == {
             "ci": "'gitlab' must be one of github, woodpecker, none; now 'github'"
         }

@@ -30,12 +30,12 @@ def ask_name(questions: Questions) -> str:
 
 def prefilled(questions: Questions) -> Mapping[str, str]:
     """Defaults that git knows, as far as they are answers."""
-    known = {"author_name": _configured("user.name"), "author_email": _configured("user.email")}
-    return {
-        key: value
-        for key, value in known.items()
-        if key in questions and value and not questions.problem(key, value)
-    }
+    name, address = _configured("user.name"), _configured("user.email")
+    if "author" in questions:
+        for author in (f"{name} <{address}>".strip(), name):
+            if author and not questions.problem("author", author):
+                return {"author": author}
+    return {}
 
 
 def _configured(key: str) -> str:

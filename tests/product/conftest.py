@@ -29,14 +29,14 @@ class Member:
     answers: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        authors = "+".join(key for key in ("author_name", "author_email") if self.answers.get(key))
+        authors = self.answers.get("author", "nobody").partition(" ")[0]
         chosen = (self.answers.get("ci", "github"), self.answers.get("identity", "oidc"))
-        return "-".join((self.name, *chosen, authors or "nobody"))
+        return "-".join((self.name, *chosen, authors))
 
 
 NOBODY: dict[str, str] = {}
-SOMEBODY = {"author_name": "Ada Lovelace", "author_email": "ada@example.org"}
-TEAM = {"author_name": HOSTILE, "description": HOSTILE}
+SOMEBODY = {"author": "Ada Lovelace <ada@example.org>"}
+TEAM = {"author": HOSTILE, "description": HOSTILE}
 PROVIDERS = ("oidc", "keycloak", "okta", "entra", "auth0", "google")
 MATRIX = [
     Member(name, {"ci": ci, "identity": identity, **author})
@@ -49,7 +49,9 @@ MATRIX = [
 ]
 DEFAULT = Member()
 OFF = Member("ab", {"ci": "none", "identity": "none"})
-ON = Member(LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author_email": "team@example.org"})
+ON = Member(
+    LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author": f"{HOSTILE} <team@example.org>"}
+)
 
 
 def parameters(*members: Member) -> list[ParameterSet]:
