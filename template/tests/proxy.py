@@ -1,10 +1,13 @@
 """A way to take the database away: a TCP proxy before the server."""
 
 import asyncio
+import re
 from contextlib import suppress
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 _ADDRESS = ("host", "port")
+# The message that tells a client which process serves it, and the key to cancel its statements.
+_BACKEND = re.compile(rb"(K\0\0\0\x0c)....(?=....Z\0\0\0\x05)", re.DOTALL)
 
 
 class Proxy:
@@ -18,6 +21,8 @@ class Proxy:
         """The connection breaks when the server has answered a message that holds these bytes."""
         self.withholds_answer_to = b""
         """The answer to a message that holds these bytes does not arrive, nor any later one."""
+        self.hides_backends = False
+        """Tells everybody a process id that no process has, as a pooler does."""
         self.silent = False
         """Nothing passes, though connections stay open."""
         self.round_trips = 0
@@ -71,6 +76,8 @@ class Proxy:
             nonlocal answered
             while (data := await server_reader.read(65536)) and not lost.is_set():
                 answered = True
+                if self.hides_backends:
+                    data = _BACKEND.sub(rb"\1\0\0\0\0", data)
                 if not withheld.is_set():
                     writer.write(data)
 

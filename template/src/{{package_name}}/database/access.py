@@ -34,7 +34,8 @@ class Access:
     matrix: Matrix
     """What was granted to anybody; to the service's roles by way of others, too."""
     mistakes: tuple[str, ...]
-    """Memberships and attributes that no role of the service should have, as sentences."""
+    """Memberships and attributes that no role of the service should have, and tables that do
+    without row-level security, as sentences."""
 
 
 def declared() -> Matrix:
@@ -57,7 +58,9 @@ async def read(connection: asyncpg.Connection) -> Access:
     matrix: dict[str, dict[str, frozenset[str]]] = {}
     mistakes: list[str] = []
     for name, role, privilege, other in rows:
-        if name is not None:
+        if role is None:
+            mistakes.append(f"{name} has no row-level security that is forced")
+        elif name is not None:
             roles = matrix.setdefault(name, {})
             roles[_short(role)] = roles.get(_short(role), frozenset()) | {privilege}
         elif other is None:

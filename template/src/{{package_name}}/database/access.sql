@@ -5,7 +5,8 @@
 --   $3  the owner
 --
 -- A row is a privilege, or, without an object, what no role of the service should have: an
--- attribute, or a membership that roles.sql does not make.
+-- attribute, or a membership that roles.sql does not make. Without a role, it is a table from which
+-- protect() has been taken away.
 
 WITH role AS (
     SELECT
@@ -105,3 +106,15 @@ FROM role JOIN pg_roles AS r USING (oid, rolname), LATERAL (
     ('LOGIN', rolcanlogin AND NOT login)
 ) AS a (attribute, present)
 WHERE (mapped OR login OR owner) AND present
+UNION ALL
+SELECT nspname || '.' || relname, NULL, NULL, NULL
+FROM pg_class AS c JOIN schema ON schema.oid = relnamespace
+WHERE relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)
+AND nspname <> 'identity' AND (nspname, relname) <> ('public', 'alembic_version')
+AND EXISTS (SELECT FROM role WHERE mapped AND has_any_column_privilege(
+    role.oid, c.oid, 'SELECT, INSERT, UPDATE'
+))
+AND NOT EXISTS (
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'
+)
