@@ -4,7 +4,6 @@ Plain Starlette routes, first in the application: they answer without FastAPI's 
 """
 
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -21,7 +20,7 @@ async def readyz(request: Request) -> JSONResponse:
     """The service can do its work: its database answers."""
     try:
         await request.app.state.database.ping()
-    except (SQLAlchemyError, HTTPException) as error:
+    except SQLAlchemyError as error:
         raise DatabaseUnavailable from error
     return JSONResponse({"status": "ready"})
 
