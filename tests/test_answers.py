@@ -173,12 +173,32 @@ def test_anything_else_is_no_address(address: str) -> None:
         assert QUESTIONS.problem("author", author)
 
 
+@pytest.mark.parametrize("address", ["", "https://git.example/a/b", "https://x.org:8443/~a/b.git"])
+def test_an_address_of_a_repository_is_accepted(address: str) -> None:
+    assert QUESTIONS.problem("repository", address) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "x",
+        "http://x.org/a",
+        "https://x.org",
+        "https://a:b@x.org/a",
+        'https://x.org/a"',
+        "ssh://x/a",
+    ],
+)
+def test_anything_else_is_none(address: str) -> None:
+    assert QUESTIONS.problem("repository", address)
+
+
 def test_an_unknown_answer_is_refused_with_the_known_ones(fastpg: Run) -> None:
     refused = fastpg("shop", "--defaults", "--data", "colour=red")
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: there is no answer called colour\n"
-        "hint: the answers are project_name, description, author, ci, identity\n"
+        "hint: the answers are project_name, description, author, repository, ci, identity\n"
     )
 
 

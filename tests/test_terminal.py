@@ -39,7 +39,7 @@ def finished(process: "pexpect.spawn[str]") -> str:
     return str(process.before)
 
 
-def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
+def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     terminal: Terminal, fastpg: Run, here: Path
 ) -> None:
     process = terminal(NO_COLOR="1")
@@ -49,6 +49,8 @@ def test_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     process.send(CLEAR + "It's a [bold]shop[/] {{ 7*7 }}" + ENTER)
     process.expect("Author, ")
     process.send(ENTER)
+    process.expect("Where its repository")
+    process.send("https://git.example/team/shop" + ENTER)
     process.expect("Continuous integration")
     process.send(DOWN + ENTER)
     process.expect("access tokens")
@@ -71,6 +73,8 @@ def test_what_is_given_is_not_asked(terminal: Terminal, here: Path) -> None:
     process = terminal("shop", *(f"--data={answer}" for answer in given))
     process.expect("Author, ")
     process.send(CLEAR + ENTER)
+    process.expect("Where its repository")
+    process.send(ENTER)
     assert "Continuous integration" not in finished(process)
     assert "author: ''" in (here / "shop/.copier-answers.yml").read_text()
 
@@ -143,7 +147,12 @@ def test_a_name_of_git_that_is_no_answer_is_not_offered(
     git("config", "--global", "user.name", "x" * 201, cwd=tmp_path, env=env)
     git("config", "--global", "user.email", "root@localhost", cwd=tmp_path, env=env)
     process = terminal("shop", GIT_CONFIG_GLOBAL=str(config))
-    questions = ("what the service does", "Author, ", "Continuous integration")
+    questions = (
+        "what the service does",
+        "Author, ",
+        "Where its repository",
+        "Continuous integration",
+    )
     for question in (*questions, "access tokens"):
         process.expect(question)
         process.send(ENTER)

@@ -35,7 +35,10 @@ class Member:
 
 
 NOBODY: dict[str, str] = {}
-SOMEBODY = {"author": "Ada Lovelace <ada@example.org>"}
+SOMEBODY = {
+    "author": "Ada Lovelace <ada@example.org>",
+    "repository": "https://git.example/team/shop",
+}
 TEAM = {"author": HOSTILE, "description": HOSTILE}
 PROVIDERS = ("oidc", "keycloak", "okta", "entra", "auth0", "google")
 MATRIX = [
@@ -50,7 +53,8 @@ MATRIX = [
 DEFAULT = Member()
 OFF = Member("ab", {"ci": "none", "identity": "none"})
 ON = Member(
-    LONG, {"ci": "gitlab", "identity": "entra", **TEAM, "author": f"{HOSTILE} <team@example.org>"}
+    LONG,
+    {"ci": "gitlab", "identity": "entra", **SOMEBODY, **TEAM, "author": f"{HOSTILE} <t@x.org>"},
 )
 
 
