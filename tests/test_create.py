@@ -151,7 +151,7 @@ def test_without_a_terminal_missing_answers_are_an_error(fastpg: Run, here: Path
 
 
 def test_all_answers_need_no_defaults(fastpg: Run, small: str, here: Path) -> None:
-    (here / "answers.yml").write_text("description: d\nauthor: a <a@b.org>\nrepository: \n")
+    (here / "answers.yml").write_text("description: d\nauthor: a <a@b.org>\nrepository: ''\n")
     done = fastpg(
         "shop",
         "--data-file=answers.yml",
