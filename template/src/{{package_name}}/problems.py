@@ -178,7 +178,7 @@ class Locked(Problem):
 
 
 class OutcomeUnknown(Problem):
-    """The connection broke during COMMIT: the work may be stored or not."""
+    """The connection broke in COMMIT, or the answer failed after it; the work may be stored."""
 
     repeat = "Only with the Idempotency-Key that it had; without one, look first what is stored."
     status = 503

@@ -6,13 +6,16 @@ that fails; what stands around the route can and does.
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request  # noqa: TID251  (the one place that extends it)
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -27,6 +30,9 @@ _GRACE = 1
 # Of 300 that collide on one row, 20 at a time, all succeed sooner than with pauses of an eighth.
 _PAUSE = 0.04
 _LONGEST_PAUSE = 1
+
+# A server refuses to send these in the value of a header (RFC 9110, section 5.5), after COMMIT.
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 log = structlog.get_logger()
 
@@ -48,6 +54,8 @@ class PathOperation(APIRoute):
 
         async def observed(message: Message) -> None:
             nonlocal started
+            if unit.stored and message.get("status", 0) >= 400:
+                raise RuntimeError("the answer is a failure, and the work is stored")
             started = True
             if not limit.expired():
                 limit.reschedule(None)  # a long answer is no late one
@@ -66,6 +74,11 @@ class PathOperation(APIRoute):
             log.error("request_cancelled")
             problem = _verdict(unit, body)
             await response(problem, scope)(scope, receive, send)
+        except Exception:  # of a file that is not there, say: it is looked for after COMMIT
+            if started or not unit.stored:
+                raise
+            log.exception("failed_after_commit")
+            await response(OutcomeUnknown(), scope)(scope, receive, send)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler; its answer decides, before the session ends, what becomes of it."""
@@ -73,7 +86,12 @@ class PathOperation(APIRoute):
 
         async def handle(request: Request) -> Response:
             unit: UnitOfWork = request.scope["unit_of_work"]
+            if "Idempotency-Key" in request.headers:
+                with suppress(ClientDisconnect):  # the handler meets it again
+                    await request.body()  # the key stands for all of it, whoever reads it
             unit.answer = await handler(request)
+            if any(_UNSENDABLE.search(value) for _, value in unit.answer.raw_headers):
+                raise RuntimeError("a header of the answer holds a control character")
             return unit.answer
 
         return handle

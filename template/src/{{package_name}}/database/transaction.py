@@ -9,7 +9,7 @@ import sqlalchemy
 import structlog
 from sqlalchemy import Result, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
 
 from ..problems import DatabaseUnavailable
 from ..settings import Settings
@@ -51,6 +51,8 @@ class Connection(asyncpg.Connection):
 
     unit = NO_REQUEST
     mode: Literal["READ WRITE", "READ ONLY"] = "READ WRITE"
+    reads = False
+    """The transaction is read only."""
     good_until = math.inf
     """By ``time.monotonic()``; then the pool replaces it."""
     limits: Mapping[str, float] = {}
@@ -100,8 +102,10 @@ class Connection(asyncpg.Connection):
             await super().close(timeout=timeout)
 
     async def _begin(self, query: str) -> str:
+        begin = _explicit(query, self.mode)
+        self.reads = "READ ONLY" in begin
         try:
-            return await super().execute(_explicit(query, self.mode) + self.preamble)
+            return await super().execute(begin + self.preamble)
         except Exception as error:
             # asyncpg takes the transaction for begun, and the server for failed: whoever came
             # next would pay for it. And whatever it is, here it is not about the client's data.
@@ -126,6 +130,7 @@ class Connection(asyncpg.Connection):
         # https://www.postgresql.org/docs/current/sql-commit.html
         if status != "COMMIT":
             raise asyncpg.InFailedSQLTransactionError("an earlier statement failed: rolled back")
+        self.unit.stored |= not self.reads
         return status
 
 
@@ -147,7 +152,7 @@ def limits(settings: Settings, server: asyncpg.ServerVersion) -> dict[str, float
 
 
 class AttentiveSession(Session):
-    """A session that knows when a statement of its has failed, until it rolls back."""
+    """A session that knows when a statement of its has failed, or a rollback taken work away."""
 
     failed = False
 
@@ -169,20 +174,23 @@ def _introduce(session: Session, _: object, connection: sqlalchemy.Connection) -
 
 
 @event.listens_for(AttentiveSession, "after_soft_rollback")
-def _forget(session: AttentiveSession, _: object) -> None:
-    session.failed = False
+def _forget(session: AttentiveSession, transaction: SessionTransaction) -> None:
+    # What a savepoint takes back is forgotten; of a request nobody else takes anything back.
+    is_request = session.info.get("unit", NO_REQUEST) is not NO_REQUEST
+    session.failed = is_request and not transaction.nested
 
 
 async def commit(session: AsyncSession) -> None:
-    """Make the session's work durable, unless the answer is a failure.
+    """Make the session's work durable, unless it is a request's whose answer is no success.
 
     Raises:
         RuntimeError: a statement has failed and the failure was ignored. PostgreSQL would tell
             us, but for a statement that did not even get a connection.
     """
-    if session.info.get("unit", NO_REQUEST).refused:
+    unit = session.info.get("unit", NO_REQUEST)
+    if unit is not NO_REQUEST and unit.refused:
         await session.rollback()
         return
     if cast("AttentiveSession", session.sync_session).failed:
-        raise RuntimeError("a statement failed, and the failure was ignored")
+        raise RuntimeError("a statement failed and was ignored, or somebody called rollback()")
     await session.commit()
