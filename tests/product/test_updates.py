@@ -19,7 +19,7 @@ from fastpg_new.report import Report
 from fastpg_new.source import Template
 from fastpg_new.update import Request, Updated, proceed, update
 from tests.conftest import ROOT, git, tree
-from tests.product.conftest import MATRIX, Member
+from tests.product.conftest import MATRIX, Member, Service
 
 pytestmark = [pytest.mark.larger]
 ENV = {
@@ -336,6 +336,39 @@ def rendered_paths(rendered: Path, project: Path) -> Iterator[Path]:
     for path in rendered.rglob("*"):
         if path.is_file() and not (project / path.relative_to(rendered)).exists():
             yield path.relative_to(rendered)
+
+
+def follow(project: Path, outcome: Updated) -> None:
+    """Do what an update leaves to people: a revision for each step that has the body of one."""
+    versions = package(project) / "database/migrations/versions"
+    for section in reversed(outcome.changelog):
+        for body in re.findall(r"```python\n(.*?)```", section.steps, re.DOTALL):
+            head = max(path.name[:4] for path in versions.glob("*.py"))
+            revision = f"{int(head) + 1:04}"
+            text = "\n".join(line.removeprefix("   ") for line in body.splitlines()).strip()
+            (versions / f"{revision}_step.py").write_text(
+                f'"""Step"""\n\nfrom alembic import op\n\nrevision = "{revision}"\n'
+                f'down_revision: str | None = "{head}"\nbranch_labels: str | None = None\n'
+                f"depends_on: str | None = None\n\n\n{text}\n"
+            )
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_edited_project_passes_its_own_checks_afterwards(
+    release: str, rendered: Callable[[str, Member], Path], tmp_path: Path
+) -> None:
+    project = tmp_path / "my-service"
+    shutil.copytree(rendered(release, Member()), project)
+    committed(project, "Create")
+    for edit in (a_readme_of_its_own, a_setting, a_router, a_domain, a_line_in_every_file):
+        edit(project)
+    committed(project)
+    outcome = updated(project, "HEAD")
+    assert outcome.exit_code == 0
+    follow(project, outcome)
+    service = Service(Member(), project)
+    service.run("uv", "run", "poe", "format")
+    service.run("uv", "run", "poe", "check")
 
 
 # What Copier alone would lose, repeat or mark: ours follows the user's renames and line ends.
