@@ -160,7 +160,7 @@ def a_domain(project: Path) -> None:
     for name in ("models", "router", "service"):
         file = package(project) / "orders" / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(f'"""{MINE}"""\n')
+        file.write_text(f'"""{MINE}."""\n')
     (project / "tests/orders").mkdir()
     (project / "tests/orders/test_orders.py").write_text(f"# {MINE}\n")
 
@@ -353,14 +353,13 @@ def follow(project: Path, outcome: Updated) -> None:
             )
 
 
-@pytest.mark.parametrize("release", RELEASES)
 def test_an_edited_project_passes_its_own_checks_afterwards(
-    release: str, rendered: Callable[[str, Member], Path], tmp_path: Path
+    rendered: Callable[[str, Member], Path], tmp_path: Path
 ) -> None:
     project = tmp_path / "my-service"
-    shutil.copytree(rendered(release, Member()), project)
+    shutil.copytree(rendered(RELEASES[0], Member()), project)
     committed(project, "Create")
-    for edit in (a_readme_of_its_own, a_setting, a_router, a_domain, a_line_in_every_file):
+    for edit in (a_readme_of_its_own, a_setting, a_router, a_domain):
         edit(project)
     committed(project)
     outcome = updated(project, "HEAD")
