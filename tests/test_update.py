@@ -145,7 +145,7 @@ class TestClean:
         assert "return 11" in shop.read("src/shop/code.py")
         assert shop.read("src/shop/code.py").endswith("# mine\n")
         assert shop.commit_of_template == "v1.1.0"
-        assert "which is the newest" in shop.update().stdout
+        assert "nothing to do" in shop.update().stdout
         shop.commit()
         before = tree(shop.path)
         assert shop.updated()["status"] == "current"
@@ -341,6 +341,12 @@ class TestConflicts:
         assert conflict.git("status", "--porcelain") == ""
         assert conflict.updated()["status"] == "current"
 
+    def test_markers_that_were_committed_are_markers(self, conflict: Shop) -> None:
+        conflict.update(code=3)
+        conflict.commit()
+        assert "code.py: 2, 4, 6" in conflict.update("--continue", code=3).stderr
+        assert "hint: to lose them, too: git reset" in conflict.update("--abort", code=2).stderr
+
     def test_they_end_with_abort(self, conflict: Shop) -> None:
         before = tree(conflict.path)
         conflict.update(code=3)
@@ -435,7 +441,7 @@ class TestAnswers:
     def test_one_can_be_changed_later(self, shop: Shop) -> None:
         document = shop.updated("--data", "description=Sells things")
         assert document["answers"]["changed"] == {"description": "Sells things"}  # type: ignore[index]
-        assert "Sells things" in shop.read("README.md")
+        assert "Sells things" in shop.read("pyproject.toml")
         assert "nosuch" in shop.update("--data", "nosuch=1", code=2).stderr
         shop.update("--data", "ci=nosuch", code=2)
 
@@ -544,6 +550,26 @@ class TestSurroundings:
         shop.generator.release("1.1.0")
         shop.update(code=3)
         assert (shop.path / "run").stat().st_mode & stat.S_IXUSR
+
+    def test_two_projects_of_a_repository_do_not_know_each_other(
+        self, shop: Shop, here: Path
+    ) -> None:
+        shutil.rmtree(shop.path / ".git")
+        shop.replace("src/shop/code.py", "return 1", "return 111")
+        shutil.copytree(shop.path, here / "other")
+        git("init", "-q", str(here), cwd=here, env=shop.env)
+        git("add", "--all", cwd=here, env=shop.env)
+        git("commit", "-m", "All", cwd=here, env=shop.env)
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.release("1.1.0")
+        before = tree(here)
+        assert shop.fastpg("update", "shop").returncode == 3
+        refused = shop.fastpg("update", "other")
+        assert refused.returncode == 2
+        assert "shop/src/shop/code.py is not merged" in refused.stderr
+        assert shop.fastpg("update", "other", "--abort").returncode == 2
+        assert shop.fastpg("update", "shop", "--abort").returncode == 0
+        assert tree(here) == before
 
 
 class TestOwnTests:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,6 @@ from fastpg_new.git import GitFailed, environment, git
 from fastpg_new.staging import held
 
 ANSWERS_FILE = ".copier-answers.yml"
-_STATE = "fastpg-new-update.json"
 # Neither hooks nor limits of the user's get between the steps of an update.
 _SETTINGS = (
     "safe.directory=*",
@@ -42,7 +42,6 @@ class Stage:
 class State:
     """What an update with conflicts needs, to be continued or aborted."""
 
-    prefix: str
     start: str
     conflicts: list[str]
     changed: list[str]
@@ -112,6 +111,8 @@ class Project:
 
     def must_be_clean(self) -> None:
         """Refuse what is changed and not committed; untracked files are in nobody's way yet."""
+        if unmerged := self._names("diff", "--name-only", "--diff-filter=U", "-z"):
+            raise BadInput(f"{unmerged[0]} is not merged", "end what has begun: see git status")
         status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", ".")
         if changed := self._git(*status).splitlines():
             names = ", ".join(line[3:] for line in changed[:3])
@@ -146,7 +147,7 @@ class Project:
         self._git("update-index", "-q", "--refresh")
         # No Ctrl-C gets between these lines, and none to the git that they start.
         with held():
-            self._save(State(self.prefix, self.head, conflicts, changed))
+            self._save(State(self.head, conflicts, changed))
             try:
                 self._git("read-tree", "-m", "-u", "HEAD", tree)
                 lines = [f"0 {'0' * len(tree)}\t{path}\0" for path in conflicts]
@@ -199,32 +200,32 @@ class Project:
 
     def marked(self) -> dict[str, list[int]]:
         """Of the files that had conflicts, the lines that still mark one."""
-        found = {}
-        for path in self._must_wait().conflicts:
+        state, found = self._must_wait(), {}
+        for path in state.conflicts:
             if not (self._top / path).is_file():
                 continue
             lines = (self._top / path).read_bytes().splitlines()
             if numbers := [n for n, line in enumerate(lines, 1) if _MARKER.fullmatch(line)]:
                 # Seven = may well underline a title that was there before.
-                before = self._committed_lines(path)
+                before = self._lines(state.start, path)
                 found[path] = [n for n in numbers if lines[n - 1] not in before]
         return {path: numbers for path, numbers in found.items() if numbers}
 
     def state(self) -> State | None:
         """The update that waits for its conflicts to be solved."""
         try:
-            state = State(**json.loads(self._state_file.read_text()))
+            return State(**json.loads(self._state_file.read_text()))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
             raise FastpgNewError(
                 f"{self._state_file} cannot be read", "delete it, and see git status"
             ) from error
-        return state if state.prefix == self.prefix else None
 
-    def _committed_lines(self, path: str) -> set[bytes]:
+    def _lines(self, commit: str, path: str) -> set[bytes]:
         try:
-            return {os.fsencode(line) for line in self._git("show", f"HEAD:{path}").splitlines()}
+            text = self._git("show", f"{commit}:{path}")
+            return set(os.fsencode(text).splitlines())
         except GitFailed:
             return set()
 
@@ -247,7 +248,9 @@ class Project:
 
     @property
     def _state_file(self) -> Path:
-        return Path(self.path, self._git("rev-parse", "--git-path", _STATE))
+        # One for each project of the repository.
+        name = f"fastpg-new-update-{sha256(os.fsencode(self.prefix)).hexdigest()[:12]}.json"
+        return Path(self.path, self._git("rev-parse", "--git-path", name))
 
     def _save(self, state: State) -> None:
         self._state_file.write_text(json.dumps(asdict(state), indent=2))

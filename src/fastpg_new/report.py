@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
@@ -80,7 +82,7 @@ class Report:
             document = asdict(updated) | {"exit_code": updated.exit_code}
             _write(sys.stdout, json.dumps(document, indent=2))
         elif updated.status == "current":
-            self._say(f"{updated.path} is at {updated.target}, which is the newest.")
+            self._say(f"{updated.path} is at {updated.target}; there is nothing to do.")
         elif updated.status == "available":
             self._say(f"{updated.path} is at {updated.previous}; there is {updated.target}.")
         else:
@@ -142,8 +144,8 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
             yield f"  {path}: {_places(lines)}"
         yield from (
             "",
-            "Edit these files, then: fastpg-new update --continue",
-            "Or give up, and have everything as before: fastpg-new update --abort",
+            f"Edit these files, then: {_command(updated, '--continue')}",
+            f"Or give up, and have everything as before: {_command(updated, '--abort')}",
         )
     elif updated.status == "updated":
         yield from (
@@ -153,6 +155,11 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
             "",
             "See git diff --cached, then commit.",
         )
+
+
+def _command(updated: "Updated", option: str) -> str:
+    elsewhere = [] if Path.cwd() == Path(updated.path) else [updated.path]
+    return shlex.join(["fastpg-new", "update", *elsewhere, option])
 
 
 def _places(lines: list[str]) -> str:

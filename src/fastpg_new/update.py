@@ -1,7 +1,8 @@
 """A project at a newer release of its template, or with other answers."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -108,19 +109,31 @@ def update(request: Request, report: Report) -> Updated:
 
 def proceed(path: Path, report: Report, *, lock: bool) -> str:
     """Finish an update whose conflicts are solved; what became of the lock file."""
-    existing = Project(path)
-    if marked := existing.marked():
-        places = [f"{file}: {', '.join(map(str, lines))}" for file, lines in marked.items()]
-        raise Unsolved(
-            f"markers of conflicts are left in {'; '.join(places)}", "edit these lines, and again"
-        )
-    changed = existing.finish()
-    return _lock(existing, changed, report) if lock else "unchanged"
+    with _interruptible("see git status"):
+        existing = Project(path)
+        if marked := existing.marked():
+            places = [f"{file}: {', '.join(map(str, lines))}" for file, lines in marked.items()]
+            raise Unsolved(
+                f"markers of conflicts are left in {'; '.join(places)}",
+                "edit these lines, and again",
+            )
+        changed = existing.finish()
+        return _lock(existing, changed, report) if lock else "unchanged"
 
 
 def abort(path: Path) -> None:
     """Give up an update: the project is what it was before."""
-    Project(path).abort()
+    with _interruptible("see git status"):
+        Project(path).abort()
+
+
+@contextmanager
+def _interruptible(remains: str) -> Iterator[None]:
+    try:
+        with listening():
+            yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted", remains) from error
 
 
 def _releases(existing: Project, template: Template, request: Request) -> tuple[Template, Template]:
@@ -171,7 +184,7 @@ def _merge(
             answers.reset[key] = f"{value!r} {problem}"
     wanted = {key: value for key, value in before.items() if key not in answers.reset}
     # What the new release no longer writes, because it is written once, is nothing to delete.
-    exclude = yaml.safe_load(new.read("copier.yml")).get("_exclude", [])
+    exclude = yaml.safe_load(new.read("copier.yml")).get("_exclude") or []
     render(old, scratch / "old", before, operation="update", exclude=exclude)
     now = render(new, scratch / "new", wanted | dict(request.answers), operation="update")
     answers.added = {key: value for key, value in now.items() if key not in before}
