@@ -211,6 +211,16 @@ class TestClean:
         assert 'version = "0.2.0"' in shop.read("uv.lock")
         assert "M  uv.lock" in shop.git("status", "--porcelain")
 
+    def test_a_lock_file_that_cannot_be_renewed_hides_no_step(self, shop: Shop) -> None:
+        (shop.path / "uv.lock").write_text("no lock file")
+        shop.commit()
+        shop.generator.edit("template/pyproject.toml.jinja", "0.1.0", "0.2.0")
+        shop.generator.release("1.1.0", "- News.\n\n### Steps\n\n1. Look here.\n")
+        failed = shop.update(code=1)
+        assert "1. Look here." in failed.stdout
+        assert "run `uv lock`" in failed.stdout
+        assert failed.stderr.splitlines()[-1].startswith("error: `uv lock` failed")
+
 
 class TestWhatTheUserChanged:
     def test_an_edited_file_survives_its_removal(self, shop: Shop) -> None:
@@ -360,6 +370,29 @@ class TestConflicts:
         assert conflict.git("status", "--porcelain") == ""
         assert "no update waits" in conflict.update("--abort", code=2).stderr
         assert "no update waits" in conflict.update("--continue", code=2).stderr
+
+    def test_they_end_with_abort_whoever_renamed_what(self, conflict: Shop) -> None:
+        conflict.git("mv", "docs/guide.md", "docs/mine.md")
+        conflict.replace("docs/mine.md", "Line 3", "My line 3")
+        conflict.commit()
+        conflict.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
+        conflict.generator.release("1.2.0")
+        before = tree(conflict.path)
+        assert "docs/mine.md: lines" in conflict.update(code=3).stdout
+        assert not (conflict.path / "docs/manual.md").exists()
+        conflict.update("--abort")
+        assert conflict.git("status", "--porcelain") == ""
+        assert tree(conflict.path) == before
+
+    def test_what_both_renamed_has_the_users_name(self, shop: Shop) -> None:
+        shop.git("mv", "docs/guide.md", "docs/mine.md")
+        shop.commit()
+        shop.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
+        shop.generator.edit("template/docs/manual.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert "Row 3" in shop.read("docs/mine.md")
+        assert not (shop.path / "docs/manual.md").exists()
 
     def test_a_binary_file_stays_as_the_user_has_it(self, shop: Shop) -> None:
         shop.generator.write("logo", "\0old")

@@ -159,7 +159,7 @@ class Project:
                     given = "".join(lines)
                     self._git("update-index", "-z", "--index-info", given=given, cwd=self._top)
             except GitFailed:
-                self._restore(changed)
+                self._restore([*changed, *conflicts])
                 self._forget()
                 raise
             if not conflicts:
@@ -195,7 +195,7 @@ class Project:
                 f"to lose them, too: git reset --hard {state.start[:12]}",
             )
         with held():
-            self._restore(state.changed)
+            self._restore([*state.changed, *state.conflicts])
             self._forget()
 
     def marked(self) -> dict[str, list[int]]:

@@ -1,5 +1,6 @@
 """Three trees become one: git merges them, in a repository that is thrown away."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ from fastpg_new.git import GitFailed, git, isolated
 
 # As Copier labels them.
 OURS, BASE, THEIRS = "before updating", "last update", "after updating"
+_LONGER = (
+    (rb"(?m)^<{8} .*$", f"<<<<<<< {OURS}".encode()),
+    (rb"(?m)^={8}$", b"======="),
+    (rb"(?m)^>{8} .*$", f">>>>>>> {THEIRS}".encode()),
+)
 _SETTINGS = (
     "merge.directoryRenames=true",  # a new file goes where the user moved its directory
     "merge.renameLimit=10000",
@@ -93,9 +99,14 @@ class Workshop:
             about, path = entry.split("\t", 1)
             mode, blob, number = about.split()
             sides.setdefault(path, {})[int(number)] = Stage(mode, blob, int(number), path)
+        # What both renamed has its merged content under both names, one for each side.
+        ours = {side[2].blob for side in sides.values() if side.keys() == {2}}
+        theirs = {side[3].blob for side in sides.values() if side.keys() == {3}}
         for path, side in sides.items():
-            if side.keys() == {1}:  # renamed by both
+            if side.keys() == {1} or (side.keys() == {3} and side[3].blob in ours):
                 self._put(path, None)
+            elif side.keys() == {2} and side[2].blob in theirs:
+                self._put(path, self._marked_once(made, side[2]))
             elif side.keys() == {1, 2}:
                 made.kept.append(path)
                 self._put(path, side[2])
@@ -118,12 +129,25 @@ class Workshop:
         labels = [argument for label in (OURS, BASE, THEIRS) for argument in ("-L", label)]
         with suppress(GitFailed):  # which says that there are conflicts, or that this is no text
             self._git("merge-file", "--quiet", *labels, *files)
-        marked = self.path / files[0]
-        made.conflicts[shown.path] = _marked_lines(marked.read_bytes())
+        made.conflicts[shown.path] = _marked_lines((self.path / files[0]).read_bytes())
         blob = self._git("hash-object", "-w", "--no-filters", files[0])
         for file in files:
             (self.path / file).unlink(missing_ok=True)
         return Stage(shown.mode, blob, 0, shown.path)
+
+    def _marked_once(self, made: Merge, merged: Stage) -> Stage:
+        """The same for a file that git has merged already, with longer markers."""
+        file = self.path / self._git("unpack-file", merged.blob)
+        content = file.read_bytes()
+        for pattern, marker in _LONGER:
+            content = re.sub(pattern, marker, content)
+        file.write_bytes(content)
+        if lines := _marked_lines(content):
+            made.conflicts[merged.path] = lines
+            self.stages.append(merged)
+        blob = self._git("hash-object", "-w", "--no-filters", str(file))
+        file.unlink()
+        return Stage(merged.mode, blob, 0, merged.path)
 
     def _put(self, path: str, stage: Stage | None) -> None:
         lines = f"0 {'0' * len(self._project.tree)}\t{path}\0"
@@ -217,6 +241,6 @@ def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:
 
 def _marked_lines(content: bytes) -> list[str]:
     lines = content.splitlines()
-    first = [number for number, line in enumerate(lines, 1) if line == f"<<<<<<< {OURS}".encode()]
-    last = [number for number, line in enumerate(lines, 1) if line == f">>>>>>> {THEIRS}".encode()]
+    first = [number for number, line in enumerate(lines, 1) if line.startswith(b"<<<<<<< ")]
+    last = [number for number, line in enumerate(lines, 1) if line.startswith(b">>>>>>> ")]
     return [f"{begin}-{end}" for begin, end in zip(first, last, strict=False)]

@@ -87,6 +87,10 @@ class Report:
             self._say(f"{updated.path} is at {updated.previous}; there is {updated.target}.")
         else:
             self._say(*_update(updated))
+        if updated.failure:
+            _write(sys.stderr, f"error: {_one_line(updated.failure)}")
+        elif updated.files.conflicts and not self._talks:
+            _write(sys.stderr, f"error: conflicts in {', '.join(updated.files.conflicts)}")
 
     def said(self, text: str) -> None:
         """The end, in a sentence."""
@@ -116,7 +120,8 @@ class Report:
 def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
     files, answers = updated.files, updated.answers
     verb = "Would update" if updated.status == "previewed" else "Updated"
-    yield (f"{verb} {updated.path} from {updated.previous} to {updated.target}", "bold green")
+    came_from = f" from {updated.previous}" if updated.previous != updated.target else ""
+    yield (f"{verb} {updated.path}{came_from} to {updated.target}", "bold green")
     for title, lines in (
         ("Changed by the template", files.updated),
         ("Changed by the template, and by you elsewhere", files.merged),
@@ -125,7 +130,7 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
         ("Removed", files.removed),
         ("Kept, since you changed them; the template has them no longer", files.kept),
         ("Left out, since you deleted them or their directory", files.left_out),
-        ("Answers added", [f"{key}: {value}" for key, value in answers.added.items()]),
+        ("Answers added", [f"{key}: {value or '(empty)'}" for key, value in answers.added.items()]),
         ("Answers changed", [f"{key}: {value}" for key, value in answers.changed.items()]),
         ("Answers dropped", [f"{key}: {value}" for key, value in answers.dropped.items()]),
         ("Answers reset", [f"{key}: {value}" for key, value in answers.reset.items()]),
@@ -142,6 +147,9 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
         yield from ("", ("Conflicts:", "bold red"))
         for path, lines in files.conflicts.items():
             yield f"  {path}: {_places(lines)}"
+    if updated.status == "previewed":
+        yield from ("", "Nothing was written.")
+    elif files.conflicts:
         yield from (
             "",
             f"Edit these files, then: {_command(updated, '--continue')}",

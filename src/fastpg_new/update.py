@@ -12,7 +12,7 @@ import yaml
 from fastpg_new import changelog, project, source
 from fastpg_new.answers import Questions
 from fastpg_new.changelog import Section
-from fastpg_new.errors import BadInput, Interrupted, NewerProject, Unsolved
+from fastpg_new.errors import BadInput, FastpgNewError, Interrupted, NewerProject, Unsolved
 from fastpg_new.existing import Project
 from fastpg_new.merge import Merge, Workshop
 from fastpg_new.releases import CHANGELOG
@@ -58,12 +58,16 @@ class Updated:
     changelog: list[Section] = field(default_factory=list)
     tests: str = "not run"
     lock: str = "unchanged"
+    failure: str = ""
+    """Why uv.lock could not be renewed; everything else is done."""
 
     @property
     def exit_code(self) -> int:
         """As scripts need it: conflicts and outdated projects are no success."""
         if self.files.conflicts:
             return 3
+        if self.failure:
+            return 1
         return 4 if self.status == "available" else 0
 
 
@@ -101,7 +105,10 @@ def update(request: Request, report: Report) -> Updated:
             remains = "the update is in the project; see git status"
             updated.status = "conflicts" if updated.files.conflicts else "updated"
             if not updated.files.conflicts and request.lock:
-                updated.lock = _lock(existing, changed, report)
+                try:
+                    updated.lock = _lock(existing, changed, report)
+                except FastpgNewError as error:
+                    updated.lock, updated.failure = f"stale: {error.hint}", error.message
             return updated
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remains) from error
@@ -115,7 +122,7 @@ def proceed(path: Path, report: Report, *, lock: bool) -> str:
             places = [f"{file}: {', '.join(map(str, lines))}" for file, lines in marked.items()]
             raise Unsolved(
                 f"markers of conflicts are left in {'; '.join(places)}",
-                "edit these lines, and again",
+                "edit these files, then --continue once more",
             )
         changed = existing.finish()
         return _lock(existing, changed, report) if lock else "unchanged"

@@ -27,10 +27,10 @@ AUTHORIZATION = {
     "redirect_uri": REDIRECT_URI,
     "code_challenge": CHALLENGE,
     "code_challenge_method": "S256",
-    "scope": "notes:read notes:write",
+    "scope": " ".join(module.SCOPES),
     "state": "s",
 }
-CREDENTIALS = {"grant_type": "client_credentials", "scope": "notes:read"}
+CREDENTIALS = {"grant_type": "client_credentials", "scope": module.SCOPES[0]}
 SERVICE = ("service", "dev-only")
 
 
@@ -126,7 +126,7 @@ def test_a_persona_logs_in_by_code_and_pkce(
     assert (answer["state"], answer["iss"]) == ("s", issuer.url)
     assert response.headers["Cache-Control"] == "no-store"
     assert (claims["sub"], claims["roles"], claims["client_id"]) == (persona, roles, "docs")
-    assert claims["scope"] == response.json()["scope"] == "notes:read notes:write"
+    assert claims["scope"] == response.json()["scope"] == AUTHORIZATION["scope"]
 
 
 def test_a_token_has_the_profile_of_rfc_9068(issuer: Issuer, browser: httpx.Client) -> None:
@@ -351,7 +351,7 @@ def test_a_service_gets_a_token_by_its_secret(browser: httpx.Client) -> None:
 
     for response in (by_basic, in_form):
         claims = verified(browser, response.json()["access_token"])
-        assert (claims["sub"], claims["scope"]) == ("service", "notes:read")
+        assert (claims["sub"], claims["scope"]) == ("service", module.SCOPES[0])
         assert response.headers["Cache-Control"] == "no-store"
 
 
@@ -403,10 +403,10 @@ def test_the_public_client_gets_nothing_without_a_person(browser: httpx.Client) 
 
 
 def test_a_scope_that_nobody_knows_is_named(browser: httpx.Client) -> None:
-    form = CREDENTIALS | {"scope": "notes:read orders:read"}
+    form = CREDENTIALS | {"scope": "nobody:knows"}
     response = browser.post("/token", data=form, auth=SERVICE)
     assert refusal(response) == (400, "invalid_scope")
-    assert response.json()["error_description"].startswith("orders:read: not in SCOPES of dev/")
+    assert response.json()["error_description"].startswith("nobody:knows: not in SCOPES of dev/")
 
 
 def test_a_malformed_scope_is_refused(browser: httpx.Client) -> None:
