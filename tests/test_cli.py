@@ -48,8 +48,8 @@ def test_bad_usage_is_two_lines_and_two(arguments: list[str], fastpg: Run) -> No
 
 
 @pytest.mark.parametrize("command", ["update", "add", "remove", "doctor"])
-def test_names_of_commands_to_come_are_kept(command: str, fastpg: Run) -> None:
-    refused = fastpg(command, "--defaults")
+def test_names_of_commands_are_no_names_of_services(command: str, fastpg: Run) -> None:
+    refused = fastpg("--defaults", command)
     assert refused.returncode == 2
     assert "is a command of fastpg-new" in refused.stderr
 
