@@ -1,8 +1,10 @@
 """Where the template comes from, and what a project remembers of it."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import copier
 import pytest
 import yaml
 
-from fastpg_new import addresses
+from fastpg_new import addresses, source
+from fastpg_new.render import render
 
 from .conftest import ROOT, SMALL_TEMPLATE, Run, everything, git, make_template, tree
 
@@ -260,6 +263,44 @@ def test_a_wheel_updates_what_an_older_release_made(
     assert done.returncode == 0, done.stderr
     assert remembered(here / "shop")["_commit"] == "v99.0.0"
     assert (here / "shop/news.txt").is_file()
+
+
+@pytest.mark.larger
+def test_a_wheel_of_roots_serves_another_user_without_a_network(
+    installed: Path, variables: dict[str, str]
+) -> None:
+    assert os.geteuid() == 0, "only root can take the network away and be somebody else"
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        shutil.copytree(installed / "site", place / "site")
+        (place / "home").mkdir()
+        (place / "home/.gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
+        (place / "scratch").mkdir()
+        older = source.find(None, place / "scratch").at("v0.2.0")
+        assert older is not None
+        render(older, place / "home/older", {"project_name": "older"})
+        for path in (place, *place.rglob("*")):
+            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+        subprocess.run(["chown", "-R", "65534:65534", str(place / "home")], check=True)
+        somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        env = variables | {
+            "HOME": str(place / "home"),
+            "PYTHONPATH": str(place / "site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+        def run(*command: str, cwd: Path = place / "home") -> None:
+            isolated = ["unshare", "--net", *somebody, *command]
+            done = subprocess.run(isolated, cwd=cwd, env=env, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+
+        fastpg = (sys.executable, "-m", "fastpg_new")
+        run(*fastpg, "shop", "--defaults", "--no-lock")
+        for command in (["init"], ["add", "--all"], ["commit", "--message", "Older"]):
+            run("git", *command, cwd=place / "home/older")
+        run(*fastpg, "update", "older", "--no-lock")
+        for name in ("shop", "older"):
+            assert remembered(place / "home" / name)["_commit"] == "v99.0.0"
 
 
 def test_a_wheel_needs_a_release_and_its_history(
