@@ -386,13 +386,53 @@ class TestConflicts:
 
     def test_what_both_renamed_has_the_users_name(self, shop: Shop) -> None:
         shop.git("mv", "docs/guide.md", "docs/mine.md")
+        shop.append("docs/mine.md", "Mine\n========\n<<<<<<<< HEAD:x\n")
         shop.commit()
         shop.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
         shop.generator.edit("template/docs/manual.md", "Line 3", "Row 3")
         shop.generator.release("1.1.0")
         shop.update()
         assert "Row 3" in shop.read("docs/mine.md")
+        assert shop.read("docs/mine.md").endswith("Mine\n========\n<<<<<<<< HEAD:x\n")
         assert not (shop.path / "docs/manual.md").exists()
+
+    def test_what_was_undone_by_other_means_is_left_alone(self, conflict: Shop) -> None:
+        conflict.update(code=3)
+        conflict.git("reset", "--hard")
+        conflict.append("docs/guide.md", "more of mine\n")
+        assert "not in the index" in conflict.update("--continue", code=3).stderr
+        conflict.update("--abort")
+        assert conflict.read("docs/guide.md").endswith("more of mine\n")
+
+    def test_markers_are_counted(self, conflict: Shop) -> None:
+        conflict.append(
+            "src/shop/code.py", "<<<<<<< before updating\n=======\n>>>>>>> after updating\n"
+        )
+        conflict.commit()
+        conflict.update(code=3)
+        conflict.update("--continue", code=3)
+
+    @pytest.mark.parametrize("halfway", [False, True])
+    def test_one_that_was_killed_can_be_undone(
+        self, halfway: bool, conflict: Shop, tmp_path: Path
+    ) -> None:
+        before = tree(conflict.path)
+        (tmp_path / "bin").mkdir()
+        killer = tmp_path / "bin/git"
+        real = shutil.which("git")
+        write = f"cd {conflict.path}; echo new > new.txt; echo x > docs/guide.md"
+        killer.write_text(
+            f'#!/bin/sh\ncase "$*" in *"-m -u HEAD"*|*--dry-run*) ;; *"read-tree -m -u"*) '
+            f'{write if halfway else ":"}; kill -9 $PPID; exit 1;; esac\nexec {real} "$@"\n'
+        )
+        killer.chmod(0o755)
+        path = f"{killer.parent}{os.pathsep}{conflict.env['PATH']}"
+        killed = conflict.fastpg("update", str(conflict.path), env={"PATH": path})
+        assert killed.returncode == -9
+        assert "not in the index" in conflict.update("--continue", code=3).stderr
+        conflict.update("--abort")
+        assert tree(conflict.path) == before
+        assert conflict.git("status", "--porcelain") == ""
 
     def test_a_binary_file_stays_as_the_user_has_it(self, shop: Shop) -> None:
         shop.generator.write("logo", "\0old")
@@ -421,6 +461,37 @@ class TestConflicts:
         assert "src/shop/code.py: lines 2-6" in conflict.update("--dry-run", code=3).stdout
         assert sorted(conflict.path.rglob("*")) == before
         assert conflict.git("status", "--porcelain") == ""
+
+
+class TestWhatHappensMeanwhile:
+    @pytest.fixture
+    def busy(self, shop: Shop) -> Shop:
+        """A project in which somebody works while its tests run."""
+        runner = shop.path.parent / "bin"
+        runner.mkdir()
+        (runner / "uv").write_text(f"#!/bin/sh\ncd {shop.path}\n. {runner}/work\n")
+        (runner / "uv").chmod(0o755)
+        shop.env = shop.env | {"PATH": f"{runner}{os.pathsep}{shop.env['PATH']}"}
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        return shop
+
+    @pytest.mark.parametrize("hidden", [False, True])
+    def test_an_edit_is_not_written_over(self, hidden: bool, busy: Shop) -> None:
+        if hidden:
+            busy.git("update-index", "--assume-unchanged", "docs/guide.md")
+        (busy.path.parent / "bin/work").write_text("echo mine >> docs/guide.md\n")
+        failed = busy.fastpg("update", str(busy.path), "--test", env=busy.env)
+        assert failed.returncode == 1
+        assert busy.read("docs/guide.md").endswith("mine\n")
+        assert "Row 3" not in busy.read("docs/guide.md")
+
+    def test_a_commit_is_not_taken_back(self, busy: Shop) -> None:
+        (busy.path.parent / "bin/work").write_text("echo x > old.txt; git commit -qam Mine\n")
+        refused = busy.fastpg("update", str(busy.path), "--test", env=busy.env)
+        assert "there are commits since the update began" in refused.stderr
+        assert busy.git("status", "--porcelain") == ""
+        assert busy.read("old.txt") == "x\n"
 
 
 class TestRefusals:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -17,7 +18,6 @@ from fastpg_new.staging import held
 ANSWERS_FILE = ".copier-answers.yml"
 # Neither hooks nor limits of the user's get between the steps of an update.
 _SETTINGS = (
-    "safe.directory=*",
     "protocol.file.allow=always",
     "core.hooksPath=/dev/null",
     "core.quotePath=false",
@@ -45,6 +45,8 @@ class State:
     start: str
     conflicts: list[str]
     changed: list[str]
+    applied: bool = False
+    """Otherwise it was killed in the midst of that."""
 
 
 class Project:
@@ -65,7 +67,7 @@ class Project:
             self.head = self._git("rev-parse", "--verify", "HEAD^{commit}")
         except GitFailed as error:
             raise BadInput(
-                f"{found} is in no git repository with a commit",
+                f"{found} is in no git repository with a commit: {error.message}",
                 "git init, git add --all, git commit, and again",
             ) from error
         self.prefix = self._git("rev-parse", "--show-prefix")
@@ -132,24 +134,27 @@ class Project:
 
         Returns the paths that it changed, from the top of the repository.
         """
+        if self._git("rev-parse", "HEAD") != self.head:
+            raise BadInput("there are commits since the update began", "update again")
         index = {"GIT_INDEX_FILE": str(scratch / "index")}
         repository = str(scratch / "merge")
         self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", repository, *refs)
         tree = refs["refs/heads/result"]
         if self.prefix:
-            self._git("read-tree", "HEAD", env=index)
+            self._git("read-tree", self.head, env=index)
             self._git("rm", "-rfq", "--cached", "--", ".", env=index)
             self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
             tree = self._git("write-tree", env=index)
-        changed = self._names("diff-tree", "-r", "--name-only", "-z", "HEAD", tree)
+        changed = self._names("diff-tree", "-r", "--name-only", "-z", self.head, tree)
         unmerged = list(stages)
         conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in unmerged))
         self._git("update-index", "-q", "--refresh")
+        self._git("read-tree", "-m", "-u", "--dry-run", self.head, tree)  # or nothing is touched
         # No Ctrl-C gets between these lines, and none to the git that they start.
         with held():
             self._save(State(self.head, conflicts, changed))
             try:
-                self._git("read-tree", "-m", "-u", "HEAD", tree)
+                self._git("read-tree", "-m", "-u", self.head, tree)
                 lines = [f"0 {'0' * len(tree)}\t{path}\0" for path in conflicts]
                 lines += [
                     f"{stage.mode} {stage.blob} {stage.number}\t{self.prefix}{stage.path}\0"
@@ -162,6 +167,7 @@ class Project:
                 self._restore([*changed, *conflicts])
                 self._forget()
                 raise
+            self._save(State(self.head, conflicts, changed, applied=True))
             if not conflicts:
                 self._forget()
         return changed
@@ -177,12 +183,16 @@ class Project:
     def finish(self) -> list[str]:
         """End an update with conflicts, which are solved now; its changes are staged."""
         state = self._must_wait()
+        if state.start == self.head and not (state.applied and self._staged(state.changed)):
+            raise Unsolved("the update is not in the index", "give it up with --abort")
         there = [path for path in state.conflicts if os.path.lexists(self._top / path)]
         gone = [path for path in state.conflicts if path not in there]
         if there:
             self._git("add", "--force", "--", *there, cwd=self._top)
         if gone:
             self._git("rm", "-q", "--cached", "--ignore-unmatch", "--", *gone, cwd=self._top)
+        if unmerged := self._names("diff", "--name-only", "--diff-filter=U", "-z"):
+            raise Unsolved(f"{unmerged[0]} is not merged", "git add it, and --continue once more")
         self._forget()
         return state.changed
 
@@ -195,7 +205,9 @@ class Project:
                 f"to lose them, too: git reset --hard {state.start[:12]}",
             )
         with held():
-            self._restore([*state.changed, *state.conflicts])
+            # What is as committed, to the index, is the update's no more; then it has been undone.
+            paths = [*state.changed, *state.conflicts]
+            self._restore(self._staged(paths) if state.applied else paths)
             self._forget()
 
     def marked(self) -> dict[str, list[int]]:
@@ -205,10 +217,9 @@ class Project:
             if not (self._top / path).is_file():
                 continue
             lines = (self._top / path).read_bytes().splitlines()
-            if numbers := [n for n, line in enumerate(lines, 1) if _MARKER.fullmatch(line)]:
-                # Seven = may well underline a title that was there before.
-                before = self._lines(state.start, path)
-                found[path] = [n for n in numbers if lines[n - 1] not in before]
+            # Seven = may well underline a title that was there before.
+            more = Counter(filter(_MARKER.fullmatch, lines)) - self._lines(state.start, path)
+            found[path] = [number for number, line in enumerate(lines, 1) if line in more]
         return {path: numbers for path, numbers in found.items() if numbers}
 
     def state(self) -> State | None:
@@ -222,17 +233,22 @@ class Project:
                 f"{self._state_file} cannot be read", "delete it, and see git status"
             ) from error
 
-    def _lines(self, commit: str, path: str) -> set[bytes]:
+    def _lines(self, commit: str, path: str) -> Counter[bytes]:
         try:
             text = self._git("show", f"{commit}:{path}")
-            return set(os.fsencode(text).splitlines())
+            return Counter(os.fsencode(text).splitlines())
         except GitFailed:
-            return set()
+            return Counter()
 
     def _must_wait(self) -> State:
         if state := self.state():
             return state
         raise BadInput("no update waits here", "begin one with fastpg-new update")
+
+    def _staged(self, paths: list[str]) -> list[str]:
+        """Those that differ in the index from what is committed, or are not merged."""
+        differing = set(self._names("diff-index", "--cached", "--name-only", "-z", "HEAD"))
+        return [path for path in dict.fromkeys(paths) if path in differing]
 
     def _restore(self, paths: list[str]) -> None:
         known = set(self._names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))
@@ -245,6 +261,8 @@ class Project:
             )
         if new := [path for path in paths if path not in known]:
             self._git("rm", "-rfq", "--ignore-unmatch", "--", *new, cwd=self._top)
+            for path in new:  # that it had written, and not yet told the index
+                (self._top / path).unlink(missing_ok=True)
 
     @property
     def _state_file(self) -> Path:
@@ -263,9 +281,11 @@ class Project:
             raise BadInput(f"{ANSWERS_FILE} is not committed", "commit it")
         try:
             remembered = yaml.safe_load((self.path / ANSWERS_FILE).read_bytes())
-            if isinstance(remembered, dict) and {"_commit", "_src_path"} <= set(remembered):
-                return {str(key): str(value) for key, value in remembered.items()}
-        except yaml.YAMLError:
+            known = isinstance(remembered, dict) and {"_commit", "_src_path"} <= set(remembered)
+            if known and all(isinstance(value, str) for value in remembered.values()):
+                return {str(key): value for key, value in remembered.items()}
+        # PyYAML lets what its own constructors raise through: a date such as 2024-13-45, say.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):
             pass
         raise BadInput(
             f"{ANSWERS_FILE} does not say which release of which template the project is at",

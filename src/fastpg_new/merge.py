@@ -1,6 +1,5 @@
 """Three trees become one: git merges them, in a repository that is thrown away."""
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,11 +10,6 @@ from fastpg_new.git import GitFailed, git, isolated
 
 # As Copier labels them.
 OURS, BASE, THEIRS = "before updating", "last update", "after updating"
-_LONGER = (
-    (rb"(?m)^<{8} .*$", f"<<<<<<< {OURS}".encode()),
-    (rb"(?m)^={8}$", b"======="),
-    (rb"(?m)^>{8} .*$", f">>>>>>> {THEIRS}".encode()),
-)
 _SETTINGS = (
     "merge.directoryRenames=true",  # a new file goes where the user moved its directory
     "merge.renameLimit=10000",
@@ -72,6 +66,8 @@ class Workshop:
         commits = {"base": self._commit("base", self._tree(base))}
         for name, tree in trees.items():
             commits[name] = self._commit(name, tree, commits["base"])
+        for name, commit in commits.items():
+            self._git("update-ref", f"refs/heads/{name}", commit)
         self._git("checkout", "--quiet", "--detach", commits["ours"])
         try:
             self._git("merge", "--quiet", "--no-ff", "--no-commit", "-s", "ort", commits["theirs"])
@@ -86,9 +82,8 @@ class Workshop:
         result = self._git("write-tree")
         self._git("checkout-index", "--all", "--force")
         commits["result"] = self._commit("result", result, commits["ours"])
-        for name, commit in commits.items():
-            self._git("update-ref", f"refs/heads/{name}", commit)
-            self.refs[f"refs/heads/{name}"] = commit
+        self._git("update-ref", "refs/heads/result", commits["result"])
+        self.refs = {f"refs/heads/{name}": commit for name, commit in commits.items()}
         self._describe(made, base, ours)
         return made
 
@@ -99,14 +94,12 @@ class Workshop:
             about, path = entry.split("\t", 1)
             mode, blob, number = about.split()
             sides.setdefault(path, {})[int(number)] = Stage(mode, blob, int(number), path)
-        # What both renamed has its merged content under both names, one for each side.
-        ours = {side[2].blob for side in sides.values() if side.keys() == {2}}
-        theirs = {side[3].blob for side in sides.values() if side.keys() == {3}}
+        mine, yours = self._renamed("ours"), self._renamed("theirs")
         for path, side in sides.items():
-            if side.keys() == {1} or (side.keys() == {3} and side[3].blob in ours):
-                self._put(path, None)
-            elif side.keys() == {2} and side[2].blob in theirs:
-                self._put(path, self._marked_once(made, side[2]))
+            if side.keys() == {1} or (side.keys() == {3} and yours.get(path) in mine.values()):
+                self._put(path, None)  # both renamed it: the user's name is as good as any
+            elif side.keys() == {2} and mine.get(path) in yours.values():
+                self._merge_renamed(made, path, mine[path], yours)
             elif side.keys() == {1, 2}:
                 made.kept.append(path)
                 self._put(path, side[2])
@@ -135,19 +128,24 @@ class Workshop:
             (self.path / file).unlink(missing_ok=True)
         return Stage(shown.mode, blob, 0, shown.path)
 
-    def _marked_once(self, made: Merge, merged: Stage) -> Stage:
-        """The same for a file that git has merged already, with longer markers."""
-        file = self.path / self._git("unpack-file", merged.blob)
-        content = file.read_bytes()
-        for pattern, marker in _LONGER:
-            content = re.sub(pattern, marker, content)
-        file.write_bytes(content)
-        if lines := _marked_lines(content):
-            made.conflicts[merged.path] = lines
-            self.stages.append(merged)
-        blob = self._git("hash-object", "-w", "--no-filters", str(file))
-        file.unlink()
-        return Stage(merged.mode, blob, 0, merged.path)
+    def _merge_renamed(self, made: Merge, path: str, before: str, yours: dict[str, str]) -> None:
+        after = next(name for name, old in yours.items() if old == before)
+        names = {1: ("base", before), 2: ("ours", path), 3: ("theirs", after)}
+        side = {}
+        for number, (tree, name) in names.items():
+            mode, _, blob = self._entries(f"refs/heads/{tree}")[name].split()
+            side[number] = Stage(mode, blob, number, path)
+        self._put(path, self._marked(made, side))
+        if made.conflicts[path]:
+            self.stages += side.values()
+        else:
+            del made.conflicts[path]
+
+    def _renamed(self, side: str) -> dict[str, str]:
+        """The files that one side renamed: the old name of each new one."""
+        options = ("-r", "-M", "--diff-filter=R", "-z", "--name-status")
+        names = self._names("diff-tree", *options, "refs/heads/base", f"refs/heads/{side}")
+        return dict(zip(names[2::3], names[1::3], strict=True))
 
     def _put(self, path: str, stage: Stage | None) -> None:
         lines = f"0 {'0' * len(self._project.tree)}\t{path}\0"

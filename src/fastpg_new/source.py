@@ -87,7 +87,10 @@ def remembered(address: str, scratch: Path) -> Template:
         return ours
     other = scratch / "other"
     other.mkdir()
-    return find(address, other)
+    try:
+        return find(address, other)
+    except (ValueError, RuntimeError) as error:  # of urllib and pathlib
+        raise BadInput(f"{address!r} is no address of a template", "see _src_path") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from fastpg_new.merge import Merge, Workshop
 from fastpg_new.releases import CHANGELOG
 from fastpg_new.report import Report
 from fastpg_new.source import Template
-from fastpg_new.staging import listening, workspace
+from fastpg_new.staging import held, listening, workspace
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ def update(request: Request, report: Report) -> Updated:
             if request.dry_run:
                 updated.status = "previewed"
                 return updated
-            changed = existing.apply(scratch, workshop.refs, workshop.stages)
-            remains = "the update is in the project; see git status"
+            with held():
+                changed = existing.apply(scratch, workshop.refs, workshop.stages)
+                remains = "the update is in the project; see git status"
             updated.status = "conflicts" if updated.files.conflicts else "updated"
             if not updated.files.conflicts and request.lock:
                 try:
@@ -145,7 +146,10 @@ def _interruptible(remains: str) -> Iterator[None]:
 
 def _releases(existing: Project, template: Template, request: Request) -> tuple[Template, Template]:
     old = template.at(existing.commit)
-    new = template.at(f"v{request.to.removeprefix('v')}") if request.to else template
+    new: Template | None = template
+    if request.to is not None:
+        tag = f"v{request.to.removeprefix('v')}"
+        new = template.at(tag) if tag in template.releases else None
     if new is None:
         known = ", ".join(template.releases) or "none"
         raise BadInput(f"there is no release {request.to}", f"the releases are {known}")
