@@ -55,6 +55,17 @@ class TestEveryMember:
             elif file.suffix == ".toml":
                 tomllib.loads(file.read_text())
 
+    def test_what_the_readme_names_exists(self, service: Service) -> None:
+        """Here, since the service's own tests leave the README to its team."""
+        readme = (service.path / "README.md").read_text()
+        paths = re.findall(r"(?:`|\]\()((?:dev|docs|src|tests)/[\w./-]*)", readme)
+        tasks = re.findall(r"uv run poe (\w+)", readme)
+        project = tomllib.loads((service.path / "pyproject.toml").read_text())
+        assert "docs/guide.md" in paths
+        assert [path for path in paths if not (service.path / path).exists()] == []
+        assert "dev" in tasks
+        assert set(tasks) <= set(project["tool"]["poe"]["tasks"])
+
     def test_no_trace_of_another_ci(self, service: Service) -> None:
         chosen = service.member.answers["ci"]
         for other in {"github", "gitlab"} - {chosen}:

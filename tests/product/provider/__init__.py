@@ -117,7 +117,7 @@ class Provider:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What docs/oidc.md says to set."""
+        """What docs/identity.md says to set."""
         return {
             "OIDC_ISSUER": self.url,
             "OIDC_AUDIENCE": AUDIENCE,
