@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from fastpg_new.errors import BadInput, FastpgNewError, Unsolved
-from fastpg_new.git import GitFailed, environment, git
+from fastpg_new.git import GitFailed, Repository, environment
 from fastpg_new.staging import held
 
 ANSWERS_FILE = ".copier-answers.yml"
@@ -23,7 +23,6 @@ _SETTINGS = (
     "core.quotePath=false",
     "gc.auto=0",
 )
-_GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
 _MARKER = re.compile(rb"(<{7}|\|{7}|={7}|>{7})( .*)?")
 _CLEAN = "commit the changes, or put them aside with git stash"
 
@@ -53,7 +52,6 @@ class Project:
     """A directory with an answers file in HEAD of a git repository, perhaps in a subdirectory."""
 
     def __init__(self, path: Path) -> None:
-        self._env = environment()
         path = path.resolve()
         around = [path, *path.parents]
         found = next((place for place in around if (place / ANSWERS_FILE).is_file()), None)
@@ -62,6 +60,7 @@ class Project:
                 f"{path} has no {ANSWERS_FILE}", "give the directory of a project that was made so"
             )
         self.path = found
+        self._git = Repository(found, environment(), _SETTINGS)
         try:
             self._top = Path(self._git("rev-parse", "--show-toplevel"))
             self.head = self._git("rev-parse", "--verify", "HEAD^{commit}")
@@ -113,7 +112,7 @@ class Project:
 
     def must_be_clean(self) -> None:
         """Refuse what is changed and not committed; untracked files are in nobody's way yet."""
-        if unmerged := self._names("diff", "--name-only", "--diff-filter=U", "-z"):
+        if unmerged := self._git.names("diff", "--name-only", "--diff-filter=U", "-z"):
             raise BadInput(f"{unmerged[0]} is not merged", "end what has begun: see git status")
         status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", ".")
         if changed := self._git(*status).splitlines():
@@ -145,7 +144,7 @@ class Project:
             self._git("rm", "-rfq", "--cached", "--", ".", env=index)
             self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
             tree = self._git("write-tree", env=index)
-        changed = self._names("diff-tree", "-r", "--name-only", "-z", self.head, tree)
+        changed = self._git.names("diff-tree", "-r", "--name-only", "-z", self.head, tree)
         unmerged = list(stages)
         conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in unmerged))
         self._git("update-index", "-q", "--refresh")
@@ -191,7 +190,7 @@ class Project:
             self._git("add", "--force", "--", *there, cwd=self._top)
         if gone:
             self._git("rm", "-q", "--cached", "--ignore-unmatch", "--", *gone, cwd=self._top)
-        if unmerged := self._names("diff", "--name-only", "--diff-filter=U", "-z"):
+        if unmerged := self._git.names("diff", "--name-only", "--diff-filter=U", "-z"):
             raise Unsolved(f"{unmerged[0]} is not merged", "git add it, and --continue once more")
         self._forget()
         return state.changed
@@ -247,11 +246,11 @@ class Project:
 
     def _staged(self, paths: list[str]) -> list[str]:
         """Those that differ in the index from what is committed, or are not merged."""
-        differing = set(self._names("diff-index", "--cached", "--name-only", "-z", "HEAD"))
+        differing = set(self._git.names("diff-index", "--cached", "--name-only", "-z", "HEAD"))
         return [path for path in dict.fromkeys(paths) if path in differing]
 
     def _restore(self, paths: list[str]) -> None:
-        known = set(self._names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))
+        known = set(self._git.names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))
         if old := [path for path in paths if path in known]:
             self._git(
                 *("restore", "--source=HEAD", "--staged", "--worktree"),
@@ -291,16 +290,3 @@ class Project:
             f"{ANSWERS_FILE} does not say which release of which template the project is at",
             "restore it from an older commit",
         )
-
-    def _names(self, *arguments: str) -> list[str]:
-        return [name for name in self._git(*arguments).split("\0") if name]
-
-    def _git(
-        self,
-        *arguments: str,
-        given: str = "",
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        place = cwd or self.path
-        return git(*_GIT, *arguments, cwd=place, env={**self._env, **(env or {})}, given=given)

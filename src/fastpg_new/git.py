@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,30 @@ class GitFailed(FastpgNewError):
 
     def __init__(self, complaint: str) -> None:
         super().__init__(f"git failed: {complaint}", "check the repository and the space left")
+
+
+class Repository:
+    """Git in one directory, in one environment, with settings that outdo any configuration."""
+
+    def __init__(self, path: Path, env: Mapping[str, str], settings: Iterable[str]) -> None:
+        self._path = path
+        self._env = env
+        self._settings = [argument for setting in settings for argument in ("-c", setting)]
+
+    def __call__(
+        self,
+        *arguments: str,
+        given: str = "",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run git and return what it prints."""
+        everything = {**self._env, **(env or {})}
+        return git(*self._settings, *arguments, cwd=cwd or self._path, env=everything, given=given)
+
+    def names(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """Run git, which ends each of its answers with a NUL."""
+        return [name for name in self(*arguments, env=env).split("\0") if name]
 
 
 def git(*arguments: str, cwd: Path, env: Mapping[str, str], given: str = "") -> str:

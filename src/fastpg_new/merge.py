@@ -1,12 +1,11 @@
 """Three trees become one: git merges them, in a repository that is thrown away."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fastpg_new.existing import ANSWERS_FILE, Project, Stage
-from fastpg_new.git import GitFailed, git, isolated
+from fastpg_new.git import GitFailed, Repository, git, isolated
 
 # As Copier labels them.
 OURS, BASE, THEIRS = "before updating", "last update", "after updating"
@@ -19,7 +18,6 @@ _SETTINGS = (
     "user.name=fastpg-new",
     "user.email=fastpg-new",
 )
-_GIT = [argument for setting in _SETTINGS for argument in ("-c", setting)]
 
 
 @dataclass
@@ -46,10 +44,11 @@ class Workshop:
 
     def __init__(self, project: Project, scratch: Path) -> None:
         self.path = scratch / "merge"
-        self._env = isolated(scratch / "gitconfig")
         self._project = project
+        env = isolated(scratch / "gitconfig")
+        self._git = Repository(self.path, env, _SETTINGS)
         kind = f"--object-format={project.object_format}"
-        git("init", "--quiet", "--template=", kind, str(self.path), cwd=scratch, env=self._env)
+        git("init", "--quiet", "--template=", kind, str(self.path), cwd=scratch, env=env)
         borrowed = self.path / ".git/objects/info/alternates"
         borrowed.parent.mkdir(parents=True, exist_ok=True)
         borrowed.write_text(f"{project.objects}\n")
@@ -75,7 +74,7 @@ class Workshop:
             if not self._git("ls-files", "--unmerged"):
                 raise
         self._settle(made)
-        for path in self._names("ls-files", "-z"):
+        for path in self._git.names("ls-files", "-z"):
             if path not in ours and _deserted(path, base, ours):
                 made.left_out.append(path)
                 self._put(path, None)
@@ -90,7 +89,7 @@ class Workshop:
     def _settle(self, made: Merge) -> None:
         """Decide what git left open; what is a conflict is in `stages`, and marked in the file."""
         sides: dict[str, dict[int, Stage]] = {}
-        for entry in self._names("ls-files", "--unmerged", "-z"):
+        for entry in self._git.names("ls-files", "--unmerged", "-z"):
             about, path = entry.split("\t", 1)
             mode, blob, number = about.split()
             sides.setdefault(path, {})[int(number)] = Stage(mode, blob, int(number), path)
@@ -144,7 +143,7 @@ class Workshop:
     def _renamed(self, side: str) -> dict[str, str]:
         """The files that one side renamed: the old name of each new one."""
         options = ("-r", "-M", "--diff-filter=R", "-z", "--name-status")
-        names = self._names("diff-tree", *options, "refs/heads/base", f"refs/heads/{side}")
+        names = self._git.names("diff-tree", *options, "refs/heads/base", f"refs/heads/{side}")
         return dict(zip(names[2::3], names[1::3], strict=True))
 
     def _put(self, path: str, stage: Stage | None) -> None:
@@ -157,7 +156,7 @@ class Workshop:
 
     def _describe(self, made: Merge, base: dict[str, str], ours: dict[str, str]) -> None:
         changes = ("diff-tree", "-r", "-M", "-z", "--name-status", "refs/heads/ours")
-        fields = iter(self._names(*changes, "refs/heads/result"))
+        fields = iter(self._git.names(*changes, "refs/heads/result"))
         for status in fields:
             path = next(fields)
             if status[0] == "R":
@@ -192,13 +191,13 @@ class Workshop:
         index = {"GIT_INDEX_FILE": str(self.path / ".git/ours")}
         self._git("read-tree", self._project.tree, env=index)
         entries = (
-            entry.split("\t", 1) for entry in self._names("ls-files", "--eol", "-z", env=index)
+            entry.split("\t", 1) for entry in self._git.names("ls-files", "--eol", "-z", env=index)
         )
         return {path for about, path in entries if about.startswith("i/crlf")}
 
     def _entries(self, tree: str) -> dict[str, str]:
         """Of each path its mode, type and object."""
-        listed = self._names("ls-tree", "-r", "-z", "--full-tree", tree)
+        listed = self._git.names("ls-tree", "-r", "-z", "--full-tree", tree)
         return {path: about for about, path in (entry.split("\t", 1) for entry in listed)}
 
     def _tree(self, entries: dict[str, str]) -> str:
@@ -211,20 +210,6 @@ class Workshop:
     def _commit(self, name: str, tree: str, *parents: str) -> str:
         options = [argument for parent in parents for argument in ("-p", parent)]
         return self._git("commit-tree", tree, *options, "-m", name)
-
-    def _names(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
-        return [name for name in self._git(*arguments, env=env).split("\0") if name]
-
-    def _git(
-        self,
-        *arguments: str,
-        given: str = "",
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> str:
-        return git(
-            *_GIT, *arguments, cwd=cwd or self.path, env={**self._env, **(env or {})}, given=given
-        )
 
 
 def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:

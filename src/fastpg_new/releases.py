@@ -35,13 +35,14 @@ def mirror(checkout: Path, target: Path, env: Mapping[str, str]) -> None:
     """A bare repository with the commits of a checkout, at its HEAD, and a tag for each release."""
     head = git("rev-parse", "--verify", "HEAD^{commit}", cwd=checkout, env=env)
     git("init", "--quiet", "--bare", "--template=", str(target), cwd=checkout, env=env)
-    for shared, borrowed in (("objects", "objects/info/alternates"), ("shallow", "shallow")):
-        path = Path(checkout, git("rev-parse", "--git-path", shared, cwd=checkout, env=env))
-        if path.is_file():
-            (target / borrowed).write_bytes(path.read_bytes())
-        elif path.is_dir():
-            (target / "objects/info").mkdir(exist_ok=True)
-            (target / borrowed).write_text(f"{path}\n")
+    objects, shallow = (
+        Path(checkout, git("rev-parse", "--git-path", part, cwd=checkout, env=env))
+        for part in ("objects", "shallow")
+    )
+    (target / "objects/info").mkdir(exist_ok=True)
+    (target / "objects/info/alternates").write_text(f"{objects}\n")
+    if shallow.is_file():
+        (target / "shallow").write_bytes(shallow.read_bytes())
     tags = git(
         "for-each-ref", "--format=%(objectname) %(refname)", "refs/tags", cwd=checkout, env=env
     )

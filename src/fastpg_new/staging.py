@@ -34,7 +34,7 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let no signal in between the lines of this block; start no process in it."""
+    """Let no signal in between the lines of this block, nor to a process that it starts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def running(
                 time.sleep(0.02)
             yield Running(process, found[1])
         except BaseException:
-            print(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])  # noqa: T201
+            sys.stderr.write(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])
             raise
         finally:
             end(process)
