@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run, everything
+from .conftest import VERSION, Run, everything
 
 FAST = ("--defaults", "--no-lock", "--no-git")
 
@@ -18,7 +18,7 @@ def small(small_template: Path) -> str:
 
 
 def test_the_version(fastpg: Run) -> None:
-    assert fastpg("--version").stdout == "fastpg-new 0.1.0\n"
+    assert fastpg("--version").stdout == f"fastpg-new {VERSION}\n"
 
 
 def test_help_names_every_option_and_imports_nothing_heavy(fastpg: Run) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fastpg_new.cli import run
 
-from .conftest import SMALL_TEMPLATE, Run, everything, git, make_template, tree
+from .conftest import SMALL_TEMPLATE, VERSION, Run, everything, git, make_template, tree
 
 FAST = ("--defaults", "--no-lock", "--no-git")
 
@@ -32,7 +32,7 @@ def test_a_name_becomes_a_locked_and_committed_project(
     project = here / "shop"
     assert tomllib.loads((project / "uv.lock").read_text())["package"][0]["name"] == "shop"
     assert git("log", "--format=%an %s", cwd=project, env=variables) == (
-        "Ada [Countess] Create shop with fastpg-new 0.1.0"
+        f"Ada [Countess] Create shop with fastpg-new {VERSION}"
     )
     assert git("branch", "--show-current", cwd=project, env=variables) == "main"
     assert git("status", "--porcelain", cwd=project, env=variables) == ""
