@@ -329,3 +329,9 @@ def test_answers_are_text_and_never_evaluated(
     assert done.returncode == 0, done.stderr
     project = tomllib.loads(tree(here / "shop")["pyproject.toml"][1].decode())["project"]
     assert project["description"] == nasty
+
+
+def test_a_template_may_list_its_choices() -> None:
+    questions = Questions("project_name: {}\ncolour: {choices: [red, blue]}")
+    assert questions.problem("colour", "red") is None
+    assert questions.problem("colour", "green") == "must be one of red, blue"

@@ -446,7 +446,43 @@ class TestConflicts:
         assert shop.read("logo") == "\0mine"
         shop.git("checkout", "--theirs", "logo")
         assert shop.read("logo") == "\0new"
+        assert "logo is not merged\nhint: git add" in shop.update("--continue", code=3).stderr
+        shop.git("add", "logo")
         shop.update("--continue")
+
+    def test_a_link_of_the_users_is_decided_by_the_user(self, shop: Shop) -> None:
+        (shop.path / "old.txt").unlink()
+        (shop.path / "old.txt").symlink_to("run")
+        shop.commit()
+        shop.generator.edit("template/old.txt", "old", "new")
+        shop.generator.release("1.1.0")
+        shop.update(code=3)
+        assert str((shop.path / "old.txt").readlink()) == "run"
+        assert "is not merged" in shop.update("--continue", code=3).stderr
+        shop.update("--abort")
+        assert shop.git("status", "--porcelain") == ""
+
+    def test_a_file_that_is_gone_is_not_solved(self, conflict: Shop) -> None:
+        conflict.update(code=3)
+        code = conflict.path / "src/shop/code.py"
+        code.rename(code.with_name("mine.py"))
+        assert "code.py is not merged" in conflict.update("--continue", code=3).stderr
+        conflict.git("rm", "-q", "src/shop/code.py")
+        conflict.update("--continue")
+
+    def test_their_end_repeats_the_steps_and_heeds_no_lock(self, conflict: Shop) -> None:
+        (conflict.path / "uv.lock").write_text("no lock file")
+        conflict.commit()
+        conflict.generator.edit("template/pyproject.toml.jinja", "0.1.0", "0.2.0")
+        conflict.generator.release("1.2.0", "- News.\n\n### Steps\n\n1. Look here.\n")
+        for options, code, lock in (("--no-lock",), 0, "unchanged"), ((), 1, "stale"):
+            conflict.update(*options, code=3)
+            (conflict.path / "src/shop/code.py").write_text("mine\n")
+            done = conflict.update("--continue", code=code)
+            assert "1. Look here." in done.stdout
+            assert f"uv.lock  {lock}" in done.stdout
+            assert ("error: `uv lock` failed" in done.stderr) == (code == 1)
+            conflict.git("reset", "-q", "--hard")
 
     def test_a_file_added_by_both(self, shop: Shop) -> None:
         (shop.path / "new.txt").write_text("mine\n")
@@ -514,6 +550,26 @@ class TestRefusals:
         assert "new.txt" in shop.update(code=2).stderr
         assert shop.read("new.txt") == "mine\n"
         assert sorted(shop.path.rglob("*")) == before
+
+    @pytest.mark.parametrize(("mine", "theirs"), [("a", "a/b"), ("a/b", "a")])
+    def test_a_file_where_there_is_a_directory(self, mine: str, theirs: str, shop: Shop) -> None:
+        (shop.path / mine).parent.mkdir(exist_ok=True)
+        (shop.path / mine).touch()
+        shop.commit()
+        shop.generator.write(theirs, "new\n")
+        shop.generator.release("1.1.0")
+        what = "file" if mine == "a" else "directory"
+        refused = shop.update(code=2).stderr
+        assert f"error: the template has {theirs} now, and a is a {what} of yours" in refused
+        assert shop.git("status", "--porcelain") == ""
+
+    def test_a_sparse_checkout(self, shop: Shop) -> None:
+        shop.git("sparse-checkout", "set", "src")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        refused = shop.update(code=2).stderr
+        assert "docs/guide.md is not checked out" in refused
+        assert "hint: git sparse-checkout disable" in refused
 
     def test_a_directory_without_a_project(self, shop: Shop, tmp_path: Path) -> None:
         assert ".copier-answers.yml" in shop.fastpg("update", str(tmp_path)).stderr
@@ -630,10 +686,42 @@ class TestSurroundings:
             path.parent.mkdir(exist_ok=True)
             path.write_text("#!/bin/sh\nexit 1\n")
             path.chmod(0o755)
+        for key, value in (
+            ("diff.orderFile", "nowhere"),
+            ("url.nowhere.insteadOf", "/"),
+            ("transfer.hideRefs", "refs/"),
+        ):
+            shop.git("config", key, value)
         shop.generator.git("mv", "template/docs/guide.md", "template/docs/manual.md")
         shop.generator.release("1.1.0")
         shop.update()
         assert shop.read("docs/manual.md").endswith("mine\n")
+
+    @pytest.mark.parametrize("name", ["new\nline", 'quoted "it"', "\udcff", "a:b"])
+    def test_a_path_that_is_unusual(self, name: str, shop: Shop) -> None:
+        directory = shop.path.parent / name
+        directory.mkdir()
+        shop.path = shop.path.rename(directory / "shop")
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        assert shop.updated()["files"]["merged"] == ["docs/guide.md"]
+
+    def test_a_filter_that_fails_leaves_a_way_out(self, shop: Shop) -> None:
+        (shop.path / ".gitattributes").write_text("*.md filter=broken\n")
+        shop.commit()
+        before = tree(shop.path)
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        shop.git("config", "filter.broken.clean", "cat")
+        shop.git("config", "filter.broken.smudge", "false")
+        shop.git("config", "filter.broken.required", "true")
+        failed = shop.update(code=1)
+        assert "hint: mend that, then --abort the update" in failed.stderr
+        shop.git("config", "filter.broken.smudge", "cat")
+        shop.update("--abort")
+        assert tree(shop.path) == before
 
     def test_a_repository_with_longer_hashes(self, shop: Shop) -> None:
         shutil.rmtree(shop.path / ".git")

@@ -34,7 +34,8 @@ class Questions:
     def problem(self, key: str, value: str) -> str | None:
         """Why this is no answer to that question, in words that follow "it"."""
         question = self._questions[key]
-        choices = question.get("choices", {}).values()
+        choices = question.get("choices") or []
+        choices = choices.values() if isinstance(choices, dict) else choices
         if choices and value not in choices:
             return f"must be one of {', '.join(choices)}"
         validator = self._jinja.from_string(question.get("validator", ""))

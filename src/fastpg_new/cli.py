@@ -153,9 +153,9 @@ def update(
         report.said("Everything is as it was before the update.")
         return 0
     if resume:
-        lock = update.proceed(project, report, lock=not no_lock)
-        report.said(f"Finished; uv.lock {lock}. See git diff --cached, then commit.")
-        return 0
+        finished = update.proceed(project, report, lock=not no_lock)
+        report.finished(finished)
+        return finished.exit_code
     request = update.Request(
         path=project,
         answers=answers.given(data or [], None),

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,13 +16,8 @@ from fastpg_new.git import GitFailed, Repository, environment
 from fastpg_new.staging import held
 
 ANSWERS_FILE = ".copier-answers.yml"
-# Neither hooks nor limits of the user's get between the steps of an update.
-_SETTINGS = (
-    "protocol.file.allow=always",
-    "core.hooksPath=/dev/null",
-    "core.quotePath=false",
-    "gc.auto=0",
-)
+# No hooks of the user's get between the steps of an update.
+_SETTINGS = ("core.hooksPath=/dev/null", "core.quotePath=false", "gc.auto=0")
 _MARKER = re.compile(rb"(<{7}|\|{7}|={7}|>{7})( .*)?")
 _CLEAN = "commit the changes, or put them aside with git stash"
 
@@ -38,12 +33,27 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What came of a merge, to be applied."""
+
+    tree: str
+    objects: Path
+    """A pack of all that it is made of."""
+    stages: list[Stage]
+    unmarked: list[str]
+    """The conflicts that no marker can show."""
+
+
+@dataclass(frozen=True)
 class State:
     """What an update with conflicts needs, to be continued or aborted."""
 
     start: str
     conflicts: list[str]
+    unmarked: list[str]
     changed: list[str]
+    lock: bool
+    steps: dict[str, str]
     applied: bool = False
     """Otherwise it was killed in the midst of that."""
 
@@ -107,13 +117,19 @@ class Project:
         if self.state():
             raise Unsolved(
                 "an update of it waits for you",
-                "finish it with --continue, or give up with --abort",
+                "finish it with --continue, even if you have committed it, or --abort it",
             )
 
     def must_be_clean(self) -> None:
         """Refuse what is changed and not committed; untracked files are in nobody's way yet."""
-        if unmerged := self._git.names("diff", "--name-only", "--diff-filter=U", "-z"):
+        if unmerged := self._unmerged():
             raise BadInput(f"{unmerged[0]} is not merged", "end what has begun: see git status")
+        entries = self._git.names("ls-files", "-t", "-z")
+        if absent := [entry[2:] for entry in entries if entry.startswith("S ")]:
+            raise BadInput(
+                f"{absent[0]} is not checked out, as a sparse checkout wants it",
+                "git sparse-checkout disable, or update in another clone",
+            )
         status = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", ".")
         if changed := self._git(*status).splitlines():
             names = ", ".join(line[3:] for line in changed[:3])
@@ -128,45 +144,45 @@ class Project:
                 "commit it, or move it away",
             )
 
-    def apply(self, scratch: Path, refs: Mapping[str, str], stages: Iterable[Stage]) -> list[str]:
+    def apply(self, result: Result, *, lock: bool, steps: Mapping[str, str]) -> list[str]:
         """Bring the result of a merge into index and files, or leave everything.
 
-        Returns the paths that it changed, from the top of the repository.
+        Returns the paths that it changed, from the top of the repository. The rest is for `finish`.
         """
         if self._git("rev-parse", "HEAD") != self.head:
             raise BadInput("there are commits since the update began", "update again")
-        index = {"GIT_INDEX_FILE": str(scratch / "index")}
-        repository = str(scratch / "merge")
-        self._git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", repository, *refs)
-        tree = refs["refs/heads/result"]
+        # Not by a fetch, which obeys more of the user's configuration.
+        self._git("unpack-objects", "-q", given=os.fsdecode(result.objects.read_bytes()))
+        tree = result.tree
         if self.prefix:
+            index = {"GIT_INDEX_FILE": str(result.objects.with_name("index"))}
             self._git("read-tree", self.head, env=index)
             self._git("rm", "-rfq", "--cached", "--", ".", env=index)
             self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
             tree = self._git("write-tree", env=index)
         changed = self._git.names("diff-tree", "-r", "--name-only", "-z", self.head, tree)
-        unmerged = list(stages)
-        conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in unmerged))
+        conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in result.stages))
+        unmarked = [self.prefix + path for path in result.unmarked]
+        state = State(self.head, conflicts, unmarked, changed, lock, dict(steps))
         self._git("update-index", "-q", "--refresh")
         self._git("read-tree", "-m", "-u", "--dry-run", self.head, tree)  # or nothing is touched
         # No Ctrl-C gets between these lines, and none to the git that they start.
         with held():
-            self._save(State(self.head, conflicts, changed))
+            self._save(state)
             try:
                 self._git("read-tree", "-m", "-u", self.head, tree)
                 lines = [f"0 {'0' * len(tree)}\t{path}\0" for path in conflicts]
                 lines += [
                     f"{stage.mode} {stage.blob} {stage.number}\t{self.prefix}{stage.path}\0"
-                    for stage in unmerged
+                    for stage in result.stages
                 ]
                 if lines:
                     given = "".join(lines)
                     self._git("update-index", "-z", "--index-info", given=given, cwd=self._top)
-            except GitFailed:
-                self._restore([*changed, *conflicts])
-                self._forget()
+            except GitFailed as failure:
+                self._undo(failure, [*changed, *conflicts])
                 raise
-            self._save(State(self.head, conflicts, changed, applied=True))
+            self._save(replace(state, applied=True))
             if not conflicts:
                 self._forget()
         return changed
@@ -179,21 +195,20 @@ class Project:
         """Let the next commit have a file as it is now."""
         self._git("add", "--", path)
 
-    def finish(self) -> list[str]:
+    def finish(self) -> State:
         """End an update with conflicts, which are solved now; its changes are staged."""
         state = self._must_wait()
         if state.start == self.head and not (state.applied and self._staged(state.changed)):
             raise Unsolved("the update is not in the index", "give it up with --abort")
-        there = [path for path in state.conflicts if os.path.lexists(self._top / path)]
-        gone = [path for path in state.conflicts if path not in there]
-        if there:
+        shown = [path for path in state.conflicts if path not in state.unmarked]
+        if there := [path for path in shown if os.path.lexists(self._top / path)]:
             self._git("add", "--force", "--", *there, cwd=self._top)
-        if gone:
-            self._git("rm", "-q", "--cached", "--ignore-unmatch", "--", *gone, cwd=self._top)
-        if unmerged := self._git.names("diff", "--name-only", "--diff-filter=U", "-z"):
-            raise Unsolved(f"{unmerged[0]} is not merged", "git add it, and --continue once more")
+        if unmerged := self._unmerged():
+            raise Unsolved(
+                f"{unmerged[0]} is not merged", "git add it or git rm it, then --continue once more"
+            )
         self._forget()
-        return state.changed
+        return state
 
     def abort(self) -> None:
         """Give up an update with conflicts: its files are what they were before it."""
@@ -232,6 +247,11 @@ class Project:
                 f"{self._state_file} cannot be read", "delete it, and see git status"
             ) from error
 
+    def _unmerged(self) -> list[str]:
+        return list(
+            dict.fromkeys(self._git.names("diff-files", "--name-only", "--diff-filter=U", "-z"))
+        )
+
     def _lines(self, commit: str, path: str) -> Counter[bytes]:
         try:
             text = self._git("show", f"{commit}:{path}")
@@ -248,6 +268,13 @@ class Project:
         """Those that differ in the index from what is committed, or are not merged."""
         differing = set(self._git.names("diff-index", "--cached", "--name-only", "-z", "HEAD"))
         return [path for path in dict.fromkeys(paths) if path in differing]
+
+    def _undo(self, failure: GitFailed, paths: list[str]) -> None:
+        try:
+            self._restore(paths)
+        except GitFailed:
+            raise FastpgNewError(failure.message, "mend that, then --abort the update") from failure
+        self._forget()
 
     def _restore(self, paths: list[str]) -> None:
         known = set(self._git.names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))

@@ -71,7 +71,7 @@ def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) ->
     """
     lines = ["[safe]", "directory = *", '[protocol "file"]', "allow = always"]
     for address, repository in (redirect or {}).items():
-        lines += [f"[url {_quoted(str(repository))}]", f"insteadOf = {_quoted(address)}"]
+        lines += [f"[url {quoted(str(repository))}]", f"insteadOf = {quoted(address)}"]
     configuration.write_bytes(os.fsencode("\n".join(lines) + "\n"))
     return environment() | {
         "GIT_CONFIG_GLOBAL": str(configuration),
@@ -90,6 +90,7 @@ def _local_variables() -> frozenset[str]:
     return frozenset(listed.split()) | {"GIT_ALLOW_PROTOCOL"}
 
 
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+def quoted(value: str) -> str:
+    """A value as git's configuration, and its list of borrowed repositories, have it."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

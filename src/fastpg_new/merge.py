@@ -1,11 +1,14 @@
 """Three trees become one: git merges them, in a repository that is thrown away."""
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from fastpg_new.existing import ANSWERS_FILE, Project, Stage
-from fastpg_new.git import GitFailed, Repository, git, isolated
+from fastpg_new.errors import BadInput
+from fastpg_new.existing import ANSWERS_FILE, Project, Result, Stage
+from fastpg_new.git import GitFailed, Repository, git, isolated, quoted
 
 # As Copier labels them.
 OURS, BASE, THEIRS = "before updating", "last update", "after updating"
@@ -51,9 +54,8 @@ class Workshop:
         git("init", "--quiet", "--template=", kind, str(self.path), cwd=scratch, env=env)
         borrowed = self.path / ".git/objects/info/alternates"
         borrowed.parent.mkdir(parents=True, exist_ok=True)
-        borrowed.write_text(f"{project.objects}\n")
-        self.stages: list[Stage] = []
-        self.refs: dict[str, str] = {}
+        borrowed.write_bytes(os.fsencode(f"{quoted(str(project.objects))}\n"))
+        self._stages: list[Stage] = []
 
     def merge(self, old: Path, new: Path) -> Merge:
         """What the template changed from `old` to `new`, in what the user has made of `old`."""
@@ -61,7 +63,9 @@ class Workshop:
         ours = self._entries(self._project.tree)
         base = self._written(old, ours)
         base[ANSWERS_FILE] = ours[ANSWERS_FILE]  # which is Copier's to write
-        trees = {"ours": self._project.tree, "theirs": self._tree(self._written(new, ours))}
+        theirs = self._written(new, ours)
+        _must_fit(ours, [path for path, entry in theirs.items() if base.get(path) != entry])
+        trees = {"ours": self._project.tree, "theirs": self._tree(theirs)}
         commits = {"base": self._commit("base", self._tree(base))}
         for name, tree in trees.items():
             commits[name] = self._commit(name, tree, commits["base"])
@@ -78,16 +82,21 @@ class Workshop:
             if path not in ours and _deserted(path, base, ours):
                 made.left_out.append(path)
                 self._put(path, None)
-        result = self._git("write-tree")
         self._git("checkout-index", "--all", "--force")
-        commits["result"] = self._commit("result", result, commits["ours"])
-        self._git("update-ref", "refs/heads/result", commits["result"])
-        self.refs = {f"refs/heads/{name}": commit for name, commit in commits.items()}
         self._describe(made, base, ours)
         return made
 
+    def result(self, made: Merge) -> Result:
+        """What it was about, packed for the project's repository."""
+        tree = self._git("write-tree")
+        wanted = "\n".join([tree, *(stage.blob for stage in self._stages)])
+        pack = self.path.with_name("pack")
+        name = self._git("pack-objects", "--quiet", "--revs", str(pack), given=wanted)
+        unmarked = [path for path, lines in made.conflicts.items() if not lines]
+        return Result(tree, pack.with_name(f"pack-{name}.pack"), self._stages, unmarked)
+
     def _settle(self, made: Merge) -> None:
-        """Decide what git left open; what is a conflict is in `stages`, and marked in the file."""
+        """Decide what git left open; what is a conflict is in `_stages`, and marked in the file."""
         sides: dict[str, dict[int, Stage]] = {}
         for entry in self._git.names("ls-files", "--unmerged", "-z"):
             about, path = entry.split("\t", 1)
@@ -106,7 +115,7 @@ class Workshop:
                 made.left_out.append(path)
                 self._put(path, None)
             else:
-                self.stages += side.values()
+                self._stages += side.values()
                 self._put(path, self._marked(made, side))
 
     def _marked(self, made: Merge, side: dict[int, Stage]) -> Stage:
@@ -136,7 +145,7 @@ class Workshop:
             side[number] = Stage(mode, blob, number, path)
         self._put(path, self._marked(made, side))
         if made.conflicts[path]:
-            self.stages += side.values()
+            self._stages += side.values()
         else:
             del made.conflicts[path]
 
@@ -156,7 +165,7 @@ class Workshop:
 
     def _describe(self, made: Merge, base: dict[str, str], ours: dict[str, str]) -> None:
         changes = ("diff-tree", "-r", "-M", "-z", "--name-status", "refs/heads/ours")
-        fields = iter(self._git.names(*changes, "refs/heads/result"))
+        fields = iter(self._git.names(*changes, self._git("write-tree")))
         for status in fields:
             path = next(fields)
             if status[0] == "R":
@@ -210,6 +219,20 @@ class Workshop:
     def _commit(self, name: str, tree: str, *parents: str) -> str:
         options = [argument for parent in parents for argument in ("-p", parent)]
         return self._git("commit-tree", tree, *options, "-m", name)
+
+
+def _must_fit(ours: Iterable[str], theirs: Iterable[str]) -> None:
+    """Refuse what cannot stand beside the user's: a file where there is a directory."""
+    mine = set(ours)
+    around = {str(parent) for path in mine for parent in PurePosixPath(path).parents}
+    for path in theirs:
+        above = [str(parent) for parent in PurePosixPath(path).parents if str(parent) in mine]
+        if above or path in around:
+            what = "file" if above else "directory"
+            raise BadInput(
+                f"the template has {path} now, and {(above or [path])[0]} is a {what} of yours",
+                "move it, commit, and update again",
+            )
 
 
 def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:

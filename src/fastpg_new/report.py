@@ -15,7 +15,9 @@ from rich.console import Console
 from fastpg_new.errors import FastpgNewError
 
 if TYPE_CHECKING:
-    from fastpg_new.update import Updated
+    from fastpg_new.update import Finished, Updated
+
+_COMMIT = "See git diff --cached, then commit."
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,16 @@ class Report:
         elif updated.files.conflicts and not self._talks:
             _write(sys.stderr, f"error: conflicts in {', '.join(updated.files.conflicts)}")
 
+    def finished(self, finished: "Finished") -> None:
+        """What an update is after its conflicts."""
+        if self._json:
+            document = asdict(finished) | {"exit_code": finished.exit_code}
+            _write(sys.stdout, json.dumps(document, indent=2))
+        lock = f"  uv.lock  {finished.lock}"
+        self._say("The update is complete.", *_steps(finished.steps), "", lock, "", _COMMIT)
+        if finished.failure:
+            _write(sys.stderr, f"error: {_one_line(finished.failure)}")
+
     def said(self, text: str) -> None:
         """The end, in a sentence."""
         if self._json:
@@ -139,10 +151,7 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
             yield from ("", f"{title}:", *(f"  {line}" for line in lines))
     for section in updated.changelog:
         yield from ("", (section.title, "bold"), section.changes)
-    if steps := [section for section in reversed(updated.changelog) if section.steps]:
-        yield from ("", ("What is left for you to do:", "bold yellow"))
-        for section in steps:
-            yield from (f"since {section.title}", section.steps)
+    yield from _steps(updated.steps)
     if files.conflicts:
         yield from ("", ("Conflicts:", "bold red"))
         for path, lines in files.conflicts.items():
@@ -161,8 +170,15 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
             f"  tests    {updated.tests}",
             f"  uv.lock  {updated.lock}",
             "",
-            "See git diff --cached, then commit.",
+            _COMMIT,
         )
+
+
+def _steps(steps: Mapping[str, str]) -> Iterator[str | tuple[str, str]]:
+    if steps:
+        yield from ("", ("What is left for you to do:", "bold yellow"))
+    for title, text in steps.items():
+        yield from (f"since {title}", text)
 
 
 def _command(updated: "Updated", option: str) -> str:

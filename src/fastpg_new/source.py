@@ -32,7 +32,9 @@ class Template:
         try:
             return self._git("show", f"{self.commit}:{path}")
         except GitFailed as error:
-            raise BadInput(f"{self.address} has no {path}", "give --template a template") from error
+            raise BadInput(
+                f"{self.address} has no {path}", "give the address of a template"
+            ) from error
 
     def at(self, revision: str) -> "Template | None":
         """The template at another commit, if there is such a one."""
@@ -156,5 +158,5 @@ def _head(repository: Path, env: dict[str, str]) -> str:
     except (GitFailed, OSError) as error:
         raise BadInput(
             f"{repository} is not a git repository with a commit",
-            "give --template the directory or the address of one",
+            "give the directory or the address of one",
         ) from error

@@ -62,6 +62,11 @@ class Updated:
     """Why uv.lock could not be renewed; everything else is done."""
 
     @property
+    def steps(self) -> dict[str, str]:
+        """What a person has to do, release by release, the oldest first."""
+        return {section.title: section.steps for section in self.changelog[::-1] if section.steps}
+
+    @property
     def exit_code(self) -> int:
         """As scripts need it: conflicts and outdated projects are no success."""
         if self.files.conflicts:
@@ -69,6 +74,21 @@ class Updated:
         if self.failure:
             return 1
         return 4 if self.status == "available" else 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An update whose conflicts are solved; also the document that --json prints."""
+
+    steps: dict[str, str]
+    lock: str
+    failure: str
+    """Why uv.lock could not be renewed."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 when uv.lock is stale."""
+        return 1 if self.failure else 0
 
 
 def update(request: Request, report: Report) -> Updated:
@@ -102,21 +122,20 @@ def update(request: Request, report: Report) -> Updated:
                 updated.status = "previewed"
                 return updated
             with held():
-                changed = existing.apply(scratch, workshop.refs, workshop.stages)
+                changed = existing.apply(
+                    workshop.result(updated.files), lock=request.lock, steps=updated.steps
+                )
                 remains = "the update is in the project; see git status"
             updated.status = "conflicts" if updated.files.conflicts else "updated"
             if not updated.files.conflicts and request.lock:
-                try:
-                    updated.lock = _lock(existing, changed, report)
-                except FastpgNewError as error:
-                    updated.lock, updated.failure = f"stale: {error.hint}", error.message
+                updated.lock, updated.failure = _lock(existing, changed, report)
             return updated
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", remains) from error
 
 
-def proceed(path: Path, report: Report, *, lock: bool) -> str:
-    """Finish an update whose conflicts are solved; what became of the lock file."""
+def proceed(path: Path, report: Report, *, lock: bool) -> Finished:
+    """Finish an update whose conflicts are solved."""
     with _interruptible("see git status"):
         existing = Project(path)
         if marked := existing.marked():
@@ -125,8 +144,10 @@ def proceed(path: Path, report: Report, *, lock: bool) -> str:
                 f"markers of conflicts are left in {'; '.join(places)}",
                 "edit these files, then --continue once more",
             )
-        changed = existing.finish()
-        return _lock(existing, changed, report) if lock else "unchanged"
+        state = existing.finish()
+        wanted = lock and state.lock
+        renewed = _lock(existing, state.changed, report) if wanted else ("unchanged", "")
+        return Finished(state.steps, *renewed)
 
 
 def abort(path: Path) -> None:
@@ -207,15 +228,18 @@ def _merge(
     return workshop
 
 
-def _lock(existing: Project, changed: list[str], report: Report) -> str:
-    """Renew uv.lock, after the merge and outside of it, where it can be stale."""
+def _lock(existing: Project, changed: list[str], report: Report) -> tuple[str, str]:
+    """Renew uv.lock, after the merge and outside of it, where it can be stale.
+
+    Returns what became of it, and why it could not be renewed.
+    """
     if not existing.tracks("uv.lock") or f"{existing.prefix}pyproject.toml" not in changed:
-        return "unchanged"
+        return "unchanged", ""
     report.step("Locking dependencies with uv ...")
-    project.lock(
-        existing.path,
-        "the update is complete but for uv.lock; run `uv lock`",
-        progress=report.progress,
-    )
+    remedy = "the update is complete but for uv.lock; run `uv lock`"
+    try:
+        project.lock(existing.path, remedy, progress=report.progress)
+    except FastpgNewError as error:
+        return f"stale: {error.hint}", error.message
     existing.stage("uv.lock")
-    return "renewed"
+    return "renewed", ""
