@@ -20,9 +20,8 @@ from ..identity.principal import ANONYMOUS, Principal
 from .migrate import SERVICE, as_owner
 from .transaction import AttentiveSession, Connection
 
-_REMEDY = (
-    "connect to the primary itself, or set SIGNED_CLAIMS=false for the service and for `db upgrade`"
-)
+_EXPLAINED = 'see docs/guide.md, "Signed claims"'
+_REMEDY = f"connect to the primary itself, or set SIGNED_CLAIMS=false: {_EXPLAINED}"
 _BLOCK = 64  # bytes: what SHA-256 works on (RFC 2104, section 2)
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -122,7 +121,7 @@ async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
     if not await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
         return (
             "the database believes only claims that are signed: remove SIGNED_CLAIMS=false, or run "
-            "`db upgrade` with it, too"
+            f"`db upgrade` with it, too: {_EXPLAINED}"
         )
     forge = text("SELECT set_config('identity.claims', repeat('0', 64) || :rest, true)")
     rest = (await session.scalar(text("SELECT current_setting('identity.claims')")))[64:]
@@ -130,7 +129,7 @@ async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
     if signed and await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
         return (
             "the database believes claims that nobody has signed: run `db upgrade`, or set "
-            "SIGNED_CLAIMS=false for the service, too"
+            f"SIGNED_CLAIMS=false for the service, too: {_EXPLAINED}"
         )
     return None
 
