@@ -24,7 +24,8 @@ class TestEveryMember:
                 continue
             lines = file.read_text().splitlines(keepends=True)
             text = "".join(line for line in lines if "7 * 7" not in line.replace("\\", ""))
-            assert not re.search(r"(?<!\$)\{\{|\{%|\{#|fastpg", text), file
+            assert not re.search(r"(?<!\$)\{\{|\{%|\{#", text), file
+            assert "fastpg" not in text or file.suffix == ".md", file  # updates have a command
             assert not re.search(r"[ \t]+$|\n\n\Z", text, re.MULTILINE) or file.suffix == ".md", (
                 file
             )
