@@ -167,6 +167,9 @@ class Cluster:
 
     directory: Path
     bindir: Path
+    address: str = ""
+    """Where it listens, too."""
+    port: int = 5432
 
     @property
     def data(self) -> Path:
@@ -175,10 +178,10 @@ class Cluster:
     @property
     def url(self) -> str:
         """Its superuser."""
-        return f"postgresql://postgres@/postgres?host={self.directory}"
+        return f"postgresql://postgres@/postgres?host={self.directory}&port={self.port}"
 
     def start(self) -> None:
-        options = f"-k {self.directory} -c listen_addresses= -c fsync=off"
+        options = f"-k {self.directory} -h '{self.address}' -p {self.port} -c fsync=off"
         log = self.directory / "log"
         self.run("pg_ctl", "-D", self.data, "-o", options, "-l", log, "start")
 
@@ -186,7 +189,8 @@ class Cluster:
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
 
     def query(self, sql: str) -> str:
-        return self.run("psql", "-h", self.directory, "-Atc", sql).strip()
+        place = ("-h", self.directory, "-p", str(self.port))
+        return self.run("psql", *place, "-Atc", sql).strip()
 
     def run(self, program: str, *arguments: str | Path) -> str:
         """Run a program of PostgreSQL's, which must succeed, as a user whom it accepts."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 NOT_INHERITED = ("DATABASE_", "OIDC_", "VIRTUAL_ENV", "UV_PROJECT_", "PYTEST_", "COV_")
 
@@ -22,6 +22,11 @@ class Running:
 
     process: subprocess.Popen[str]
     said: str
+    _output: IO[str]
+
+    def output(self) -> str:
+        """All that it has printed until now."""
+        return os.pread(self._output.fileno(), 10_000_000, 0).decode()
 
     def kill(self) -> None:
         """End it as a crash would: nothing is cleaned up."""
@@ -66,7 +71,7 @@ def running(
                 said = os.pread(output.fileno(), 1_000_000, 0).decode()
                 assert not ended or re.search(ready, said), f"{command}\n{said[-8000:]}"
                 time.sleep(0.02)
-            yield Running(process, found[1])
+            yield Running(process, found[1], output)
         except BaseException:
             sys.stderr.write(os.pread(output.fileno(), 1_000_000, 0).decode()[-8000:])
             raise

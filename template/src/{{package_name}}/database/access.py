@@ -11,6 +11,7 @@ from importlib.resources import files
 import asyncpg
 
 from ..identity.principal import ANONYMOUS, ROLES
+from .login import Login
 from .migrate import APPLICATION, OWNER, SERVICE, reading
 
 Matrix = Mapping[str, Mapping[str, frozenset[str]]]
@@ -46,9 +47,9 @@ def declared() -> Matrix:
     }
 
 
-async def actual(database_url: str) -> Access:
+async def actual(login: Login) -> Access:
     """What the database says; any login may ask."""
-    async with reading(database_url) as connection:
+    async with reading(login) as connection:
         return await read(connection)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-import asyncpg
-
+from .login import Login
 from .statements import shape
 
 # Of another login PostgreSQL shows nothing but who it is, unless to members of pg_read_all_stats.
@@ -79,9 +78,9 @@ class Activity:
     backends: list[Backend]
 
 
-async def read(url: str) -> Activity:
+async def read(login: Login) -> Activity:
     """What happens in the database right now."""
-    connection = await asyncpg.connect(url, timeout=5, command_timeout=5)
+    connection = await login.connect(timeout=5, command_timeout=5)
     try:
         (about,) = await connection.fetch(_ABOUT)
         rows = await connection.fetch(_BACKENDS, _HIDDEN)
@@ -91,9 +90,9 @@ async def read(url: str) -> Activity:
     return Activity(**about, backends=backends)
 
 
-async def cancel(url: str, backend: Backend) -> bool:
+async def cancel(login: Login, backend: Backend) -> bool:
     """Cancel the statement of a backend; false when that has ended meanwhile."""
-    connection = await asyncpg.connect(url, timeout=5, command_timeout=5)
+    connection = await login.connect(timeout=5, command_timeout=5)
     try:
         known_by = (backend.pid, backend.connected_at, backend.statement_at)
         return bool(await connection.fetchval(_CANCEL, *known_by))

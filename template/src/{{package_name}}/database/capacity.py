@@ -1,6 +1,7 @@
 """Whether the server has as many connections as all copies of the service may open."""
 
 from ..settings import Settings
+from .login import Login
 from .migrate import reading
 
 # What is left for logins like ours, of which a fifth stays free for people and migrations.
@@ -17,9 +18,9 @@ AVAILABLE = """
 """
 
 
-async def available(database_url: str) -> int:
+async def available(login: Login) -> int:
     """How many connections the service may open there."""
-    async with reading(database_url) as connection:
+    async with reading(login) as connection:
         return int(await connection.fetchval(AVAILABLE))
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..identity.principal import ANONYMOUS, Principal
+from .login import Login
 from .migrate import SERVICE, as_owner
 from .transaction import AttentiveSession, Connection
 
@@ -134,8 +135,8 @@ async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
     return None
 
 
-async def require_signatures(owner_url: str, required: bool) -> bool:
+async def require_signatures(owner: Login, required: bool) -> bool:
     """Tell the database whether to believe only signed claims, and say whether that is new."""
     update = text("UPDATE identity.signing SET required = :required WHERE required <> :required")
-    async with as_owner(owner_url) as connection, connection.begin():
+    async with as_owner(owner) as connection, connection.begin():
         return bool((await connection.execute(update, {"required": required})).rowcount)

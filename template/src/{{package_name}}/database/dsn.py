@@ -1,6 +1,8 @@
 """PostgreSQL connection URIs as people have them, made fit for asyncpg."""
 
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 # `postgres` is what most hosting providers hand out; the others come from SQLAlchemy projects.
 _SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"})
@@ -12,6 +14,7 @@ _UNDERSTOOD = frozenset({
     "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl", "sslnegotiation",
     "ssl_min_protocol_version", "ssl_max_protocol_version",
 })  # fmt: skip
+_PLACE = re.compile(r"(\[[^]]*\]|[^:\[\]]*)(?::(\d*))?")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Parameters of libpq that ask for nothing which the settings of this service do not decide.
 _IGNORED = frozenset({
@@ -44,6 +47,38 @@ def normalise(url: str) -> str:
     return _joined(parts._replace(query=_query(parameters)))
 
 
+def has_password(url: str) -> bool:
+    """Whether a URI that `normalise` returned holds a password."""
+    parts = urlsplit(url)
+    return bool(parts.password) or "password" in dict(parse_qsl(parts.query))
+
+
+def sslmode(url: str) -> str | None:
+    """What it asks for; ``verify-full`` where it does not say, and the server is elsewhere."""
+    parameters = dict(parse_qsl(urlsplit(url).query))
+    if "sslmode" in parameters or "service" in parameters:
+        return parameters.get("sslmode")
+    return "verify-full" if is_elsewhere(url) else None
+
+
+def is_elsewhere(url: str) -> bool:
+    """Whether a server is reached otherwise than by a socket or a loopback address."""
+    return not all(_is_local(host) for host in _hosts(url))
+
+
+def variables(url: str) -> dict[str, str]:
+    """The place and the login of a URI as libpq's environment variables."""
+    parts = urlsplit(url)
+    parameters = dict(parse_qsl(parts.query))
+    found = {
+        "PGHOST": ",".join(host.strip("[]") for host in _hosts(url)),
+        "PGPORT": parameters.get("port") or ",".join(port for _, port in _places(parts.netloc)),
+        "PGUSER": parameters.get("user") or unquote(parts.username or ""),
+        "PGDATABASE": parameters.get("dbname") or unquote(parts.path[1:]),
+    }
+    return {name: value for name, value in found.items() if value.strip(",")}
+
+
 def with_database(url: str, database: str) -> str:
     """The same server and login, another database."""
     return _joined(urlsplit(url)._replace(path="/" + quote(database, safe="")))
@@ -71,10 +106,29 @@ def _query(parameters: list[tuple[str, str]]) -> str:
 
 
 def _check_places(netloc: str, ports: str) -> None:
-    places = [place.rpartition("]")[2] for place in netloc.rpartition("@")[2].split(",")]
-    for place in [*places, *(f":{port}" for port in ports.split(","))]:
-        host, _, port = place.partition(":")
+    for host, port in [*_places(netloc), *(("", port) for port in ports.split(","))]:
         if port and not 0 < int(port) < 65536:
             raise ValueError(port)
-        if "%" not in host:  # which would be a directory of sockets
+        if "%" not in host and "[" not in host:  # a directory of sockets, an address of IPv6
             host.encode("idna")  # as the resolver will; an empty label is an error
+
+
+def _places(netloc: str) -> list[tuple[str, str]]:
+    """Of each server the host, as it is written, and the port."""
+    found = [_PLACE.fullmatch(place) for place in netloc.rpartition("@")[2].split(",")]
+    if not all(found):
+        raise ValueError(netloc)
+    return [(place[1], place[2] or "") for place in found if place]
+
+
+def _hosts(url: str) -> list[str]:
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query)).get("host")
+    return given.split(",") if given else [unquote(host) for host, _ in _places(parts.netloc)]
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host in {"", "localhost"} or host.startswith(("/", "@"))  # a socket

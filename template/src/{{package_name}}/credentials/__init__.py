@@ -1,0 +1,1 @@
+"""How the service proves to PostgreSQL who it is."""

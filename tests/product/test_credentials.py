@@ -1,0 +1,158 @@
+"""The service's own credentials, on a PostgreSQL that asks for them: SCRAM and TLS."""
+
+import asyncio
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.product.conftest import Cluster, Member, Service, create
+from tests.product.processes import running
+
+pytestmark = [pytest.mark.larger, pytest.mark.xdist_group("credentials")]
+
+DB = ("uv", "run", "my-service", "db")
+SERVE = ("uv", "run", "my-service", "serve", "--port", "0")
+SERVING = r"running on (http://127\.0\.0\.1:\d+)"
+CANARY = "c4n4ry"
+
+
+@pytest.fixture(scope="module")
+def plain_service() -> Iterator[Service]:
+    """A service without callers; its connections are replaced five times in a second."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        service = create(Member(answers={"identity": "none"}), Path(name), "--no-lock")
+        engine = service.package / "database/engine.py"
+        assert "pool_recycle=1800" in engine.read_text()
+        engine.write_text(engine.read_text().replace("pool_recycle=1800", "pool_recycle=0.2"))
+        service.run("uv", "sync", "--quiet")
+        yield service
+
+
+@pytest.fixture
+def guarded(older_postgresql: Cluster, plain_service: Service) -> Cluster:
+    """A server that lets nobody in without a password, and on TCP nobody without TLS."""
+    older_postgresql.stop()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = replace(older_postgresql, address="127.0.0.1", port=port)
+    authority, server = cluster.directory / "ca", cluster.directory / "server"
+    certify(authority, "authority")
+    certify(server, "localhost", authority)
+    certify(cluster.directory / "other", "authority")
+    (cluster.data / "pg_hba.conf").write_text(
+        "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n"
+    )
+    with (cluster.data / "postgresql.conf").open("a") as configuration:
+        configuration.write(
+            f"ssl = on\nssl_cert_file = '{server}.pem'\nssl_key_file = '{server}.key'\n"
+        )
+    cluster.start()
+    for command in ("roles", "upgrade"):
+        plain_service.run(*DB, command, DATABASE_URL=cluster.url)
+    cluster.query(f"ALTER ROLE my_service_app PASSWORD '{CANARY}'")
+    return cluster
+
+
+def certify(name: Path, subject: str, authority: Path | None = None) -> None:
+    """A key of PostgreSQL's, and a certificate of an authority's or of its own."""
+    signed = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key"] if authority else []
+    named = ["-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}"]
+    files = ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subprocess.run([*command, *named, *files, *signed], check=True, capture_output=True)
+    shutil.chown(f"{name}.key", "postgres")
+    Path(f"{name}.pem").chmod(0o644)
+
+
+def url(cluster: Cluster, host: str, parameters: str = "", password: str = f":{CANARY}") -> str:
+    return f"postgresql://my_service_app{password}@{host}:{cluster.port}/postgres{parameters}"
+
+
+def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
+    guarded: Cluster, plain_service: Service
+) -> None:
+    def whoami(host: str, parameters: str = "", authority: str = "ca") -> str:
+        file = str(guarded.directory / f"{authority}.pem")
+        place = url(guarded, host, parameters)
+        return plain_service.run(*DB, "whoami", DATABASE_URL=place, DATABASE_CA_FILE=file)
+
+    assert ", server verified" in whoami("localhost", "?sslmode=verify-full")
+    assert ", authority verified" in whoami("127.0.0.1", "?sslmode=verify-ca")
+    assert ", authority verified" in whoami("127.0.0.1", "?sslmode=require")
+    # 0.0.0.0 leads to loopback, which only the system knows.
+    for host, parameters, authority, complaint in (
+        ("localhost", "?sslmode=verify-full", "other", "certificate verify failed"),
+        ("127.0.0.1", "?sslmode=verify-full", "ca", "not valid for '127.0.0.1'"),
+        ("0.0.0.0", "", "ca", "not valid for '0.0.0.0'"),  # noqa: S104  (nobody binds to it)
+        ("127.0.0.1", "?sslmode=require", "other", "certificate verify failed"),
+    ):
+        with pytest.raises(AssertionError, match=complaint) as refusal:
+            whoami(host, parameters, authority)
+        assert CANARY not in str(refusal.value)
+
+
+def test_a_server_without_tls_gets_no_password(guarded: Cluster, plain_service: Service) -> None:
+    guarded.query("ALTER SYSTEM SET ssl = off")
+    guarded.query("SELECT pg_reload_conf()")
+    with pytest.raises(AssertionError, match="rejected SSL upgrade"):
+        plain_service.run(*DB, "whoami", DATABASE_URL=url(guarded, "0.0.0.0"))  # noqa: S104  (as above)
+
+
+def test_ten_rotations_under_load_fail_no_request(
+    guarded: Cluster, plain_service: Service, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    _replace(file, CANARY)
+    variables = {
+        "DATABASE_URL": url(guarded, "localhost", "?sslmode=verify-full", password=""),
+        "DATABASE_CA_FILE": str(guarded.directory / "ca.pem"),
+        "DATABASE_CREDENTIALS": "file",
+        "DATABASE_PASSWORD_FILE": str(file),
+        "POOL_TIMEOUT": "5",  # this is not about how fast the machine is
+    }
+    with running(*SERVE, cwd=plain_service.path, ready=SERVING, **variables) as service:
+        statuses = asyncio.run(_rotate_under_load(service.said, guarded, file))
+        said = service.output()
+    assert statuses[200] > 100
+    assert set(statuses) == {200}
+    refused = (guarded.directory / "log").read_text().count("password authentication failed")
+    assert refused > 0  # so there was something to survive
+    assert CANARY not in said
+
+
+async def _rotate_under_load(base: str, cluster: Cluster, file: Path) -> Counter[int]:
+    statuses: Counter[int] = Counter()
+    ended = False
+
+    async def read(client: httpx.AsyncClient) -> None:
+        while not ended:
+            statuses[(await client.get("/notes")).status_code] += 1
+
+    async with httpx.AsyncClient(base_url=base, timeout=60) as client:
+        readers = [asyncio.create_task(read(client)) for _ in range(16)]
+        for number in range(10):
+            password = f"{CANARY}-{number}-{secrets.token_hex(8)}"
+            change = f"ALTER ROLE my_service_app PASSWORD '{password}'"
+            await asyncio.to_thread(cluster.query, change)
+            await asyncio.sleep(0.25)
+            _replace(file, password)
+            await asyncio.sleep(0.75)
+        ended = True
+        await asyncio.gather(*readers)
+    return statuses
+
+
+def _replace(file: Path, password: str) -> None:
+    other = file.with_suffix(".new")
+    other.write_text(password)
+    other.rename(file)
