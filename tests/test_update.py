@@ -404,6 +404,48 @@ class TestConflicts:
         conflict.update("--abort")
         assert conflict.read("docs/guide.md").endswith("more of mine\n")
 
+    def test_what_was_undone_before_a_commit_is_neither_finished_nor_lost(
+        self, conflict: Shop
+    ) -> None:
+        conflict.update(code=3)
+        conflict.git("reset", "--hard")
+        conflict.append("docs/guide.md", "more of mine\n")
+        conflict.commit()
+        assert "not in the index" in conflict.update("--continue", code=3).stderr
+        conflict.update("--abort")
+        assert conflict.read("docs/guide.md").endswith("more of mine\n")
+        assert conflict.commit_of_template == "v1.0.0"
+
+    def test_what_was_unstaged_is_still_in_the_files(self, conflict: Shop) -> None:
+        before = tree(conflict.path)
+        conflict.update(code=3)
+        conflict.git("reset", "--quiet")
+        assert "in the files, though not in the index" in conflict.update("--abort", code=2).stderr
+        conflict.git("add", "--all")
+        conflict.git("reset", "--quiet", "src/shop/code.py")
+        conflict.update("--abort")
+        assert tree(conflict.path) == before
+
+    def test_a_name_is_no_pattern(self, conflict: Shop) -> None:
+        (conflict.path / "A.txt").write_text("mine\n")
+        conflict.commit()
+        conflict.generator.write("[A-Z].txt", "new\n")
+        conflict.generator.release("1.2.0")
+        conflict.update(code=3)
+        conflict.append("A.txt", "more of mine\n")
+        conflict.update("--abort")
+        assert conflict.read("A.txt") == "mine\nmore of mine\n"
+        assert not (conflict.path / "[A-Z].txt").exists()
+
+    def test_a_directory_in_the_place_of_a_conflict_is_not_added(self, conflict: Shop) -> None:
+        conflict.update(code=3)
+        code = conflict.path / "src/shop/code.py"
+        code.unlink()
+        code.mkdir()
+        (code / "secret").touch()
+        assert "is not merged" in conflict.update("--continue", code=3).stderr
+        assert "secret" not in conflict.git("ls-files")
+
     def test_markers_are_counted(self, conflict: Shop) -> None:
         conflict.append(
             "src/shop/code.py", "<<<<<<< before updating\n=======\n>>>>>>> after updating\n"
@@ -512,6 +554,23 @@ class TestWhatHappensMeanwhile:
         shop.generator.release("1.1.0")
         return shop
 
+    def test_an_edit_at_the_last_moment_is_not_taken_back(self, shop: Shop) -> None:
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        late = shop.path.parent / "bin/git"
+        late.parent.mkdir()
+        late.write_text(
+            '#!/bin/sh\ncase "$*" in *"-m -u HEAD"*|*--dry-run*) ;; *"read-tree -m -u"*) '
+            f"echo mine >> {shop.path}/docs/guide.md;; esac\n"
+            f'exec {shutil.which("git")} "$@"\n'
+        )
+        late.chmod(0o755)
+        path = f"{late.parent}{os.pathsep}{shop.env['PATH']}"
+        failed = shop.fastpg("update", str(shop.path), env={"PATH": path})
+        assert failed.returncode == 1
+        assert shop.read("docs/guide.md").endswith("19 of the guide.\nmine\n")
+        assert shop.git("status", "--porcelain") == "M docs/guide.md"
+
     @pytest.mark.parametrize("hidden", [False, True])
     def test_an_edit_is_not_written_over(self, hidden: bool, busy: Shop) -> None:
         if hidden:
@@ -551,6 +610,13 @@ class TestRefusals:
         assert shop.read("new.txt") == "mine\n"
         assert sorted(shop.path.rglob("*")) == before
 
+    def test_a_file_of_the_templates_may_become_a_directory(self, shop: Shop) -> None:
+        shop.generator.git("rm", "-q", "template/old.txt")
+        shop.generator.write("old.txt/new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.read("old.txt/new.txt") == "new\n"
+
     @pytest.mark.parametrize(("mine", "theirs"), [("a", "a/b"), ("a/b", "a")])
     def test_a_file_where_there_is_a_directory(self, mine: str, theirs: str, shop: Shop) -> None:
         (shop.path / mine).parent.mkdir(exist_ok=True)
@@ -570,6 +636,35 @@ class TestRefusals:
         refused = shop.update(code=2).stderr
         assert "docs/guide.md is not checked out" in refused
         assert "hint: git sparse-checkout disable" in refused
+
+    def test_an_ignored_file_where_a_directory_comes(self, shop: Shop) -> None:
+        (shop.path / ".gitignore").write_text("/extra\n")
+        shop.commit()
+        (shop.path / "extra").write_text("mine\n")
+        shop.generator.write("extra/new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        assert "would write over what is not committed: extra/new.txt" in shop.update(code=2).stderr
+        assert shop.read("extra") == "mine\n"
+
+    def test_a_repository_that_the_project_brings_runs_nothing(
+        self, shop: Shop, tmp_path: Path
+    ) -> None:
+        vendor = shop.path / "vendor"
+        git("init", "-q", "--bare", str(vendor), cwd=tmp_path, env=shop.env)
+        for key, value in (
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.url", "x@nowhere.invalid:y"),
+            ("remote.origin.promisor", "true"),
+            ("core.sshCommand", f"touch {tmp_path}/ran; false"),
+        ):
+            git("config", key, value, cwd=vendor, env=shop.env)
+        (vendor / "refs/heads/main").write_text(f"{'12' * 20}\n")
+        shop.replace(".copier-answers.yml", "https://fastpg-new.invalid/fastpg-new.git", "./vendor")
+        shop.commit()
+        refused = shop.fastpg("update", "--check", cwd=shop.path)
+        assert "vendor is not a git repository with a commit" in refused.stderr
+        assert not (tmp_path / "ran").exists()
 
     def test_a_directory_without_a_project(self, shop: Shop, tmp_path: Path) -> None:
         assert ".copier-answers.yml" in shop.fastpg("update", str(tmp_path)).stderr

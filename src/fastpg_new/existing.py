@@ -70,7 +70,8 @@ class Project:
                 f"{path} has no {ANSWERS_FILE}", "give the directory of a project that was made so"
             )
         self.path = found
-        self._git = Repository(found, environment(), _SETTINGS)
+        # A name such as [A-Z].txt means that file, and no others.
+        self._git = Repository(found, environment() | {"GIT_LITERAL_PATHSPECS": "1"}, _SETTINGS)
         try:
             self._top = Path(self._git("rev-parse", "--show-toplevel"))
             self.head = self._git("rev-parse", "--verify", "HEAD^{commit}")
@@ -137,8 +138,8 @@ class Project:
             raise BadInput(f"there are changes that are not committed: {names}{more}", _CLEAN)
 
     def must_have_room(self, paths: Iterable[str]) -> None:
-        """Refuse to write over what git does not know."""
-        if there := [path for path in paths if os.path.lexists(self.path / path)]:
+        """Refuse to write over what git does not know, be it ignored."""
+        if there := [path for path in paths if self._is_taken(path)]:
             raise BadInput(
                 f"the update would write over what is not committed: {', '.join(there[:3])}",
                 "commit it, or move it away",
@@ -180,12 +181,24 @@ class Project:
                     given = "".join(lines)
                     self._git("update-index", "-z", "--index-info", given=given, cwd=self._top)
             except GitFailed as failure:
-                self._undo(failure, [*changed, *conflicts])
+                self._undo(failure, tree, changed)
                 raise
             self._save(replace(state, applied=True))
             if not conflicts:
                 self._forget()
         return changed
+
+    def _is_taken(self, path: str) -> bool:
+        place = self.path / path
+        around = place.relative_to(self.path).parents
+        if any(self._is_unknown_file(str(parent)) for parent in around):
+            return True
+        return os.path.lexists(place)
+
+    def _is_unknown_file(self, path: str) -> bool:
+        place = self.path / path
+        is_file = place.is_symlink() or (place.exists() and not place.is_dir())
+        return is_file and not self.tracks(path)
 
     def tracks(self, path: str) -> bool:
         """Whether a file of the project is in its repository."""
@@ -198,10 +211,10 @@ class Project:
     def finish(self) -> State:
         """End an update with conflicts, which are solved now; its changes are staged."""
         state = self._must_wait()
-        if state.start == self.head and not (state.applied and self._staged(state.changed)):
+        if not (state.applied and self._is_in_index(state)):
             raise Unsolved("the update is not in the index", "give it up with --abort")
         shown = [path for path in state.conflicts if path not in state.unmarked]
-        if there := [path for path in shown if os.path.lexists(self._top / path)]:
+        if there := [path for path in shown if (self._top / path).is_file()]:
             self._git("add", "--force", "--", *there, cwd=self._top)
         if unmerged := self._unmerged():
             raise Unsolved(
@@ -213,15 +226,24 @@ class Project:
     def abort(self) -> None:
         """Give up an update with conflicts: its files are what they were before it."""
         state = self._must_wait()
-        if state.start != self.head:
+        paths = [*state.changed, *state.conflicts]
+        if state.applied and not self._is_in_index(state):  # given up by other means
+            if self._git.names("diff-files", "--name-only", "-z", "--", ANSWERS_FILE):
+                raise BadInput(
+                    "the update is in the files, though not in the index",
+                    f"git add {ANSWERS_FILE} and what else is the update's, then --abort",
+                )
+            paths = []
+        elif state.start != self.head:
             raise BadInput(
                 "there are commits since the update began",
                 f"to lose them, too: git reset --hard {state.start[:12]}",
             )
+        elif state.applied:
+            # What is as committed, to the index, is the update's no more, unless it shows markers.
+            paths = [*self._staged(paths), *self.marked()]
         with held():
-            # What is as committed, to the index, is the update's no more; then it has been undone.
-            paths = [*state.changed, *state.conflicts]
-            self._restore(self._staged(paths) if state.applied else paths)
+            self._restore(list(dict.fromkeys(paths)))
             self._forget()
 
     def marked(self) -> dict[str, list[int]]:
@@ -264,17 +286,31 @@ class Project:
             return state
         raise BadInput("no update waits here", "begin one with fastpg-new update")
 
+    def _is_in_index(self, state: State) -> bool:
+        """Whether the index has it, or HEAD: every update changes the answers file."""
+        changes = ("diff-index", "--cached", "--name-only", "-z", state.start)
+        return bool(self._git.names(*changes, "--", ANSWERS_FILE))
+
     def _staged(self, paths: list[str]) -> list[str]:
         """Those that differ in the index from what is committed, or are not merged."""
         differing = set(self._git.names("diff-index", "--cached", "--name-only", "-z", "HEAD"))
         return [path for path in dict.fromkeys(paths) if path in differing]
 
-    def _undo(self, failure: GitFailed, paths: list[str]) -> None:
+    def _undo(self, failure: GitFailed, tree: str, changed: list[str]) -> None:
+        """Take back what was written before the failure, but nobody's edit meanwhile."""
+        listed = self._git.names("ls-tree", "-r", "-z", "--full-tree", tree)
+        written = {name: about.split()[2] for about, name in (x.split("\t", 1) for x in listed)}
         try:
-            self._restore(paths)
+            self._restore([path for path in changed if self._is(path, written.get(path))])
         except GitFailed:
             raise FastpgNewError(failure.message, "mend that, then --abort the update") from failure
         self._forget()
+
+    def _is(self, path: str, blob: str | None) -> bool:
+        """Whether a file is gone, or is this blob."""
+        if not os.path.lexists(self._top / path):
+            return True
+        return self._git("hash-object", "--", path, cwd=self._top) == blob
 
     def _restore(self, paths: list[str]) -> None:
         known = set(self._git.names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))

@@ -64,7 +64,8 @@ class Workshop:
         base = self._written(old, ours)
         base[ANSWERS_FILE] = ours[ANSWERS_FILE]  # which is Copier's to write
         theirs = self._written(new, ours)
-        _must_fit(ours, [path for path, entry in theirs.items() if base.get(path) != entry])
+        mine = [path for path, entry in ours.items() if base.get(path) != entry]
+        _must_fit(mine, [path for path, entry in theirs.items() if base.get(path) != entry])
         trees = {"ours": self._project.tree, "theirs": self._tree(theirs)}
         commits = {"base": self._commit("base", self._tree(base))}
         for name, tree in trees.items():
@@ -122,7 +123,9 @@ class Workshop:
         """The file of a conflict with its markers; the user's where there can be none."""
         shown = side.get(2) or side[3]
         made.conflicts[shown.path] = []
-        if not {2, 3} <= side.keys():
+        # A link has no lines.
+        regular = all(stage.mode.startswith("100") for stage in side.values())
+        if not (regular and {2, 3} <= side.keys()):
             return shown
         nothing = self._git("hash-object", "-w", "--stdin")
         blobs = [side[number].blob if number in side else nothing for number in (2, 1, 3)]

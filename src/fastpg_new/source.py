@@ -79,7 +79,7 @@ def find(address: str | None, scratch: Path) -> Template:
     else:
         recorded, repository = addresses.installed_from(), scratch / "template.git"
         git("clone", "--quiet", "--mirror", str(_BUNDLE), str(repository), cwd=scratch, env=env)
-    return Template(recorded, repository, _head(repository, env), scratch)
+    return Template(recorded, repository, _head(repository, recorded, env), scratch)
 
 
 def remembered(address: str, scratch: Path) -> Template:
@@ -118,10 +118,22 @@ def serving(template: Template) -> Iterator[None]:
 
 
 def _given(address: str, scratch: Path) -> tuple[str, Path]:
+    repository = scratch / "template.git"
     if not addresses.is_remote(address):
-        path = Path(address).expanduser().resolve()
-        return str(path), path
-    recorded, repository = addresses.recorded(address), scratch / "template.git"
+        path = str(Path(address).expanduser().resolve())
+        # Not read where it is: a project may name a repository whose configuration runs programs.
+        env = isolated(scratch / "gitconfig")
+        try:
+            git(
+                "clone", "--mirror", "--no-local", "--", path, str(repository), cwd=scratch, env=env
+            )
+        except GitFailed as error:
+            raise BadInput(
+                f"{path} is not a git repository with a commit",
+                "give the directory or the address of one",
+            ) from error
+        return path, repository
+    recorded = addresses.recorded(address)
     url = addresses.git_url(address)
     try:
         # In the user's own configuration, which may hold the credentials.
@@ -151,12 +163,12 @@ def _checkout_address(root: Path, env: dict[str, str]) -> str:
         return addresses.canonical()
 
 
-def _head(repository: Path, env: dict[str, str]) -> str:
+def _head(repository: Path, address: str, env: dict[str, str]) -> str:
     """A hash and never "HEAD", for which Copier would add what is not committed."""
     try:
         return git("rev-parse", "--verify", "HEAD^{commit}", cwd=repository, env=env)
     except (GitFailed, OSError) as error:
         raise BadInput(
-            f"{repository} is not a git repository with a commit",
+            f"{address} is not a git repository with a commit",
             "give the directory or the address of one",
         ) from error
