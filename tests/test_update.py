@@ -650,13 +650,13 @@ class TestRefusals:
         self, shop: Shop, tmp_path: Path
     ) -> None:
         vendor = shop.path / "vendor"
-        git("init", "-q", "--bare", str(vendor), cwd=tmp_path, env=shop.env)
+        git("init", "-q", "--bare", "-b", "main", str(vendor), cwd=tmp_path, env=shop.env)
         for key, value in (
             ("core.repositoryFormatVersion", "1"),
             ("extensions.partialClone", "origin"),
             ("remote.origin.url", "x@nowhere.invalid:y"),
             ("remote.origin.promisor", "true"),
-            ("core.sshCommand", f"touch {tmp_path}/ran; false"),
+            ("core.sshCommand", f"touch {tmp_path}/ran; false #"),
         ):
             git("config", key, value, cwd=vendor, env=shop.env)
         (vendor / "refs/heads/main").write_text(f"{'12' * 20}\n")
