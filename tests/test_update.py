@@ -269,8 +269,10 @@ class TestWhatTheUserChanged:
         shop.commit()
         shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
         shop.generator.write("src/{{package_name}}/more.py", "more = 1\n")
+        shop.generator.write("src/{{package_name}}/parts/part.py", "part = 1\n")
         shop.generator.release("1.1.0")
         shop.update()
+        assert shop.read("src/store/parts/part.py") == "part = 1\n"
         assert "return 11" in shop.read("src/store/code.py")
         assert shop.read("src/store/more.py") == "more = 1\n"
         assert not (shop.path / "src/shop").exists()
@@ -702,9 +704,13 @@ class TestAnswers:
 
     def test_the_name_takes_the_users_files_with_it(self, shop: Shop) -> None:
         (shop.path / "src/shop/mine.py").write_text("mine = 1\n")
+        (shop.path / "src/shop/orders").mkdir()
+        (shop.path / "src/shop/orders/router.py").write_text("orders = 1\n")
         shop.commit()
         shop.update("--data", "project_name=store")
         assert shop.read("src/store/mine.py") == "mine = 1\n"
+        assert shop.read("src/store/orders/router.py") == "orders = 1\n"
+        assert shop.read("src/store/migrations/0001.py") == "revision = '0001'\n"
         assert not (shop.path / "src/shop").exists()
 
     def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:

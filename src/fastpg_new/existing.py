@@ -333,7 +333,9 @@ class Project:
         return Path(self.path, self._git("rev-parse", "--git-path", name))
 
     def _save(self, state: State) -> None:
-        self._state_file.write_text(json.dumps(asdict(state), indent=2))
+        new = self._state_file.with_suffix(".new")
+        new.write_text(json.dumps(asdict(state), indent=2))
+        new.replace(self._state_file)  # never half of it, though the disk be full
 
     def _forget(self) -> None:
         self._state_file.unlink(missing_ok=True)

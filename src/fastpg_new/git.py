@@ -69,7 +69,7 @@ def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) ->
     file rather than GIT_CONFIG_COUNT because git hides the latter from the upload-pack it starts,
     which then refuses a repository of another user ("dubious ownership").
     """
-    lines = ["[safe]", "directory = *", '[protocol "file"]', "allow = always"]
+    lines = ["[safe]", "directory = *", '[protocol "file"]', "allow = user"]
     for address, repository in (redirect or {}).items():
         lines += [f"[url {quoted(str(repository))}]", f"insteadOf = {quoted(address)}"]
     configuration.write_bytes(os.fsencode("\n".join(lines) + "\n"))

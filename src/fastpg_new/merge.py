@@ -21,6 +21,7 @@ _SETTINGS = (
     "user.name=fastpg-new",
     "user.email=fastpg-new",
 )
+_SIGNPOST = ".fastpg-new-signpost-"
 
 
 @dataclass
@@ -66,18 +67,27 @@ class Workshop:
         theirs = self._written(new, ours)
         mine = [path for path, entry in ours.items() if base.get(path) != entry]
         _must_fit(mine, [path for path, entry in theirs.items() if base.get(path) != entry])
-        trees = {"ours": self._project.tree, "theirs": self._tree(theirs)}
+        trees = {
+            "ours": self._tree(ours | self._signposts(ours, base)),
+            "theirs": self._tree(theirs | self._signposts(theirs, base)),
+        }
         commits = {"base": self._commit("base", self._tree(base))}
         for name, tree in trees.items():
             commits[name] = self._commit(name, tree, commits["base"])
         for name, commit in commits.items():
             self._git("update-ref", f"refs/heads/{name}", commit)
         self._git("checkout", "--quiet", "--detach", commits["ours"])
+        merging = ("merge", "--quiet", "--no-ff", "--no-commit", "-s", "ort", commits["theirs"])
         try:
-            self._git("merge", "--quiet", "--no-ff", "--no-commit", "-s", "ort", commits["theirs"])
+            self._git(*merging)
         except GitFailed:
             if not self._git("ls-files", "--unmerged"):
-                raise
+                # Two directories became one, and git cannot say which file goes there.
+                self._git("merge", "--abort")
+                self._git("-c", "merge.directoryRenames=false", *merging)
+        for path in dict.fromkeys(self._git.names("ls-files", "-z")):
+            if PurePosixPath(path).name.startswith(_SIGNPOST):
+                self._put(path, None)
         self._settle(made)
         for path in self._git.names("ls-files", "-z"):
             if path not in ours and _deserted(path, base, ours):
@@ -119,7 +129,7 @@ class Workshop:
                 self._stages += side.values()
                 self._put(path, self._marked(made, side))
 
-    def _marked(self, made: Merge, side: dict[int, Stage]) -> Stage:
+    def _marked(self, made: Merge, side: dict[int, Stage], *, renamed: bool = False) -> Stage:
         """The file of a conflict with its markers; the user's where there can be none."""
         shown = side.get(2) or side[3]
         made.conflicts[shown.path] = []
@@ -137,7 +147,11 @@ class Workshop:
         blob = self._git("hash-object", "-w", "--no-filters", files[0])
         for file in files:
             (self.path / file).unlink(missing_ok=True)
-        return Stage(shown.mode, blob, 0, shown.path)
+        if not made.conflicts[shown.path] and not renamed:
+            return shown  # it has no lines, or an attribute says that it is not to be merged
+        modes = {number: stage.mode for number, stage in side.items()}
+        mode = modes[3] if modes[2] == modes.get(1) else modes[2]
+        return Stage(mode, blob, 0, shown.path)
 
     def _merge_renamed(self, made: Merge, path: str, before: str, yours: dict[str, str]) -> None:
         after = next(name for name, old in yours.items() if old == before)
@@ -146,7 +160,7 @@ class Workshop:
         for number, (tree, name) in names.items():
             mode, _, blob = self._entries(f"refs/heads/{tree}")[name].split()
             side[number] = Stage(mode, blob, number, path)
-        self._put(path, self._marked(made, side))
+        self._put(path, self._marked(made, side, renamed=True))
         if made.conflicts[path]:
             self._stages += side.values()
         else:
@@ -167,7 +181,7 @@ class Workshop:
             (self.path / path).unlink(missing_ok=True)
 
     def _describe(self, made: Merge, base: dict[str, str], ours: dict[str, str]) -> None:
-        changes = ("diff-tree", "-r", "-M", "-z", "--name-status", "refs/heads/ours")
+        changes = ("diff-tree", "-r", "-M", "-z", "--name-status", self._project.tree)
         fields = iter(self._git.names(*changes, self._git("write-tree")))
         for status in fields:
             path = next(fields)
@@ -184,7 +198,7 @@ class Workshop:
         """Rendered files as entries of a tree, with the line ends that the user's have."""
         crlf = self._crlf()
         mostly = len(crlf) > len(ours) / 2
-        for file in (path for path in files.rglob("*") if path.is_file()):
+        for file in (path for path in files.rglob("*") if path.is_file() and not path.is_symlink()):
             path = str(file.relative_to(files))
             content = file.read_bytes()
             if (path in crlf or (mostly and path not in ours)) and b"\0" not in content:
@@ -211,6 +225,20 @@ class Workshop:
         """Of each path its mode, type and object."""
         listed = self._git.names("ls-tree", "-r", "-z", "--full-tree", tree)
         return {path: about for about, path in (entry.split("\t", 1) for entry in listed)}
+
+    def _signposts(self, side: dict[str, str], base: dict[str, str]) -> dict[str, str]:
+        """A file in each known directory below which one side has something new.
+
+        Git looks for directories that the other side renamed only where files are added, and not
+        where directories are.
+        """
+        known = {str(parent) for path in base for parent in PurePosixPath(path).parents}
+        added = [PurePosixPath(path) for path in side.keys() - base.keys()]
+        posts = {}
+        for place in known & {str(parent) for path in added for parent in path.parents} - {"."}:
+            blob = self._git("hash-object", "-w", "--stdin", given=f"{place}\n")
+            posts[f"{place}/{_SIGNPOST}{blob}"] = f"100644 blob {blob}"
+        return posts
 
     def _tree(self, entries: dict[str, str]) -> str:
         index = {"GIT_INDEX_FILE": str(self.path / ".git/made")}

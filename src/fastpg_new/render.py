@@ -86,7 +86,7 @@ def _explained(template: Template) -> Iterator[None]:
 def _respect_umask(project: Path) -> None:
     """Copier gives executables to everybody."""
     os.umask(umask := os.umask(0))
-    for path in project.rglob("*"):
+    for path in (path for path in project.rglob("*") if not path.is_symlink()):
         if (mode := path.stat().st_mode) & umask:
             path.chmod(stat.S_IMODE(mode) & ~umask)
 

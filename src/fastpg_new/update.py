@@ -113,7 +113,8 @@ def update(request: Request, report: Report) -> Updated:
                 return updated
             existing.must_be_clean()
             workshop = _merge(existing, old, new, questions, request, updated, scratch)
-            existing.must_have_room([*updated.files.added, *updated.files.renamed.values()])
+            names = [*updated.files.added, *updated.files.renamed.values()]
+            existing.must_have_room(names)
             if request.test and not updated.files.conflicts:
                 report.step("Testing what came of it ...")
                 project.test(workshop.path, progress=report.talks)
@@ -121,6 +122,7 @@ def update(request: Request, report: Report) -> Updated:
             if request.dry_run:
                 updated.status = "previewed"
                 return updated
+            existing.must_have_room(names)  # the tests took their time
             with held():
                 changed = existing.apply(
                     workshop.result(updated.files), lock=request.lock, steps=updated.steps

@@ -28,7 +28,7 @@ def test_other_services_pass_their_own_check(tmp_path: Path, member: Member) -> 
 
 
 @pytest.mark.larger
-@pytest.mark.parametrize("member", [DEFAULT, OFF, ON], ids=str)
+@pytest.mark.parametrize("member", [DEFAULT, OFF], ids=str)
 def test_the_lowest_versions_that_are_declared_will_do(tmp_path: Path, member: Member) -> None:
     service = locked(member, tmp_path, "--resolution=lowest-direct")
     service.run("uv", "run", "--no-sync", "pytest", "--numprocesses=auto")
