@@ -5,7 +5,8 @@ import re
 from importlib.metadata import distribution, metadata
 from urllib.parse import urlsplit, urlunsplit
 
-_REMOTE = re.compile(r"(git\+)?(https?|ssh|git|file)://|(git\+)?[\w.-]+@[\w.-]+:")
+_REMOTE = re.compile(r"(git\+)?(https?|ssh|git|file)://|(git\+)?[\w.-]+@[\w.-]+:", re.IGNORECASE)
+_SECRETS = re.compile(r"(?<=//)[^/\s']*@|\?[^\s']+")
 
 
 def canonical() -> str:
@@ -39,6 +40,11 @@ def recorded(address: str) -> str:
 def git_url(address: str) -> str:
     """What git understands, and what Copier hands to it."""
     return address.removeprefix("git+")
+
+
+def shown(text: str) -> str:
+    """A message without what may be secret in the addresses that it quotes."""
+    return _SECRETS.sub("", text)
 
 
 def _without_credentials(address: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from fastpg_new.errors import BadInput
@@ -36,10 +37,16 @@ class Questions:
         question = self._questions[key]
         choices = question.get("choices") or []
         choices = choices.values() if isinstance(choices, dict) else choices
-        if choices and value not in choices:
-            return f"must be one of {', '.join(choices)}"
-        validator = self._jinja.from_string(question.get("validator", ""))
-        return validator.render({key: value}).strip() or None
+        try:
+            if choices and value not in choices:
+                return f"must be one of {', '.join(choices)}"
+            validator = self._jinja.from_string(question.get("validator", ""))
+            return validator.render({key: value}).strip() or None
+        except (TemplateError, TypeError) as error:
+            raise BadInput(
+                f"the template says what {key} may be in a way that only Copier understands",
+                "update with Copier itself: copier update",
+            ) from error
 
     def check(self, answers: Mapping[str, str]) -> None:
         """Refuse what is no answer, and answers to what is not asked."""

@@ -22,7 +22,7 @@ def since(changelog: str, release: str) -> list[Section]:
     _, *parts = _SECTION.split(changelog)
     sections = []
     for title, text in zip(parts[::2], parts[1::2], strict=True):
-        if title.split()[0] == release.removeprefix("v").split("-")[0]:
+        if title.split()[:1] == [release.removeprefix("v").split("-")[0]]:
             break
         steps = "".join(found.strip() for found in _STEPS.findall(text))
         changes = _STEPS.sub("", text).strip()

@@ -17,7 +17,12 @@ from fastpg_new.staging import held
 
 ANSWERS_FILE = ".copier-answers.yml"
 # No hooks of the user's get between the steps of an update.
-_SETTINGS = ("core.hooksPath=/dev/null", "core.quotePath=false", "gc.auto=0")
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.quotePath=false",
+    "core.safecrlf=false",
+    "gc.auto=0",
+)
 _MARKER = re.compile(rb"(<{7}|\|{7}|={7}|>{7})( .*)?")
 _CLEAN = "commit the changes, or put them aside with git stash"
 
@@ -37,6 +42,7 @@ class Result:
     """What came of a merge, to be applied."""
 
     tree: str
+    """The whole repository's."""
     objects: Path
     """A pack of all that it is made of."""
     stages: list[Stage]
@@ -78,7 +84,9 @@ class Project:
         except GitFailed as error:
             raise BadInput(
                 f"{found} is in no git repository with a commit: {error.message}",
-                "git init, git add --all, git commit, and again",
+                "mend what git complains of"
+                if any((place / ".git").exists() for place in around)
+                else "git init, git add --all, git commit, and again",
             ) from error
         self.prefix = self._git("rev-parse", "--show-prefix")
         self._remembered = self._read_answers()
@@ -125,8 +133,7 @@ class Project:
         """Refuse what is changed and not committed; untracked files are in nobody's way yet."""
         if unmerged := self._unmerged():
             raise BadInput(f"{unmerged[0]} is not merged", "end what has begun: see git status")
-        entries = self._git.names("ls-files", "-t", "-z")
-        if absent := [entry[2:] for entry in entries if entry.startswith("S ")]:
+        if absent := self._hidden():
             raise BadInput(
                 f"{absent[0]} is not checked out, as a sparse checkout wants it",
                 "git sparse-checkout disable, or update in another clone",
@@ -145,6 +152,24 @@ class Project:
                 "commit it, or move it away",
             )
 
+    def whole(self, tree: str, objects: Path) -> str:
+        """The tree of the repository with this one as the project's.
+
+        Written to `objects`, which borrow from the repository's own.
+
+        Raises:
+            GitFailed: it cannot be checked out.
+        """
+        elsewhere = {"GIT_OBJECT_DIRECTORY": str(objects)}
+        if self.prefix:
+            index = elsewhere | {"GIT_INDEX_FILE": str(objects.with_name("whole"))}
+            self._git("read-tree", self.head, env=index)
+            self._git("rm", "-rfq", "--cached", "--", ".", env=index)
+            self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
+            tree = self._git("write-tree", env=index)
+        self._rehearse(tree, elsewhere)
+        return tree
+
     def apply(self, result: Result, *, lock: bool, steps: Mapping[str, str]) -> list[str]:
         """Bring the result of a merge into index and files, or leave everything.
 
@@ -155,23 +180,17 @@ class Project:
         # Not by a fetch, which obeys more of the user's configuration.
         self._git("unpack-objects", "-q", given=os.fsdecode(result.objects.read_bytes()))
         tree = result.tree
-        if self.prefix:
-            index = {"GIT_INDEX_FILE": str(result.objects.with_name("index"))}
-            self._git("read-tree", self.head, env=index)
-            self._git("rm", "-rfq", "--cached", "--", ".", env=index)
-            self._git("read-tree", f"--prefix={self.prefix}", tree, cwd=self._top, env=index)
-            tree = self._git("write-tree", env=index)
         changed = self._git.names("diff-tree", "-r", "--name-only", "-z", self.head, tree)
         conflicts = list(dict.fromkeys(self.prefix + stage.path for stage in result.stages))
         unmarked = [self.prefix + path for path in result.unmarked]
         state = State(self.head, conflicts, unmarked, changed, lock, dict(steps))
-        self._git("update-index", "-q", "--refresh")
-        self._git("read-tree", "-m", "-u", "--dry-run", self.head, tree)  # or nothing is touched
+        self._rehearse(tree)  # or nothing is touched
         # No Ctrl-C gets between these lines, and none to the git that they start.
         with held():
-            self._save(state)
+            self._begin(state)
             try:
                 self._git("read-tree", "-m", "-u", self.head, tree)
+                self._check_out_hidden()
                 lines = [f"0 {'0' * len(tree)}\t{path}\0" for path in conflicts]
                 lines += [
                     f"{stage.mode} {stage.blob} {stage.number}\t{self.prefix}{stage.path}\0"
@@ -188,6 +207,20 @@ class Project:
                 self._forget()
         return changed
 
+    def _rehearse(self, tree: str, env: Mapping[str, str] | None = None) -> None:
+        self._git("status", "--porcelain", "--untracked-files=no")  # or git compares times alone
+        self._git("read-tree", "-m", "-u", "--dry-run", self.head, tree, env=env)
+
+    def _check_out_hidden(self) -> None:
+        """Check out what is new, though the patterns of a sparse checkout do not name it."""
+        if hidden := "".join(f"{path}\0" for path in self._hidden()):
+            self._git("update-index", "--no-skip-worktree", "-z", "--stdin", given=hidden)
+            self._git("checkout-index", "--force", "-z", "--stdin", given=hidden)
+
+    def _hidden(self) -> list[str]:
+        entries = self._git.names("ls-files", "-t", "-z")
+        return [entry[2:] for entry in entries if entry.startswith("S ")]
+
     def _is_taken(self, path: str) -> bool:
         place = self.path / path
         around = place.relative_to(self.path).parents
@@ -196,9 +229,7 @@ class Project:
         return os.path.lexists(place)
 
     def _is_unknown_file(self, path: str) -> bool:
-        place = self.path / path
-        is_file = place.is_symlink() or (place.exists() and not place.is_dir())
-        return is_file and not self.tracks(path)
+        return _is_file(self.path / path) and not self.tracks(path)
 
     def tracks(self, path: str) -> bool:
         """Whether a file of the project is in its repository."""
@@ -242,6 +273,7 @@ class Project:
         elif state.applied:
             # What is as committed, to the index, is the update's no more, unless it shows markers.
             paths = [*self._staged(paths), *self.marked()]
+            self._must_be_free(paths)
         with held():
             self._restore(list(dict.fromkeys(paths)))
             self._forget()
@@ -252,7 +284,7 @@ class Project:
         for path in state.conflicts:
             if not (self._top / path).is_file():
                 continue
-            lines = (self._top / path).read_bytes().splitlines()
+            lines = self._staged_content(path).splitlines()
             # Seven = may well underline a title that was there before.
             more = Counter(filter(_MARKER.fullmatch, lines)) - self._lines(state.start, path)
             found[path] = [number for number, line in enumerate(lines, 1) if line in more]
@@ -273,6 +305,14 @@ class Project:
         return list(
             dict.fromkeys(self._git.names("diff-files", "--name-only", "--diff-filter=U", "-z"))
         )
+
+    def _staged_content(self, path: str) -> bytes:
+        """What the repository would have of a file, whose encoding may be another one."""
+        try:
+            blob = self._git("hash-object", "-w", "--", path, cwd=self._top)
+            return os.fsencode(self._git("cat-file", "blob", blob))
+        except GitFailed:  # by a filter; then git add will fail as well
+            return (self._top / path).read_bytes()
 
     def _lines(self, commit: str, path: str) -> Counter[bytes]:
         try:
@@ -312,6 +352,23 @@ class Project:
             return True
         return self._git("hash-object", "--", path, cwd=self._top) == blob
 
+    def _must_be_free(self, paths: Iterable[str]) -> None:
+        """Refuse to restore a file where git does not know what is there now."""
+        index = set(self._git.names("ls-files", "-z", cwd=self._top))
+        for path in paths:
+            place = self._top / path
+            around = [str(parent) for parent in place.relative_to(self._top).parents][:-1]
+            files = [name for name in around if _is_file(self._top / name)]
+            if _is_file(place) and path not in index:
+                files.append(path)
+            elif place.is_dir() and not place.is_symlink() and any(place.iterdir()):
+                files.append(f"{path}/")
+            if unknown := [name for name in files if name not in index]:
+                raise BadInput(
+                    f"there was a file {path}, and now there is {unknown[0]}, unknown to git",
+                    "move it away, then --abort once more",
+                )
+
     def _restore(self, paths: list[str]) -> None:
         known = set(self._git.names("ls-tree", "-r", "--name-only", "-z", "--full-tree", "HEAD"))
         if old := [path for path in paths if path in known]:
@@ -331,6 +388,17 @@ class Project:
         # One for each project of the repository.
         name = f"fastpg-new-update-{sha256(os.fsencode(self.prefix)).hexdigest()[:12]}.json"
         return Path(self.path, self._git("rev-parse", "--git-path", name))
+
+    def _begin(self, state: State) -> None:
+        try:
+            self._state_file.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise Unsolved("another update of it has begun", "see git status") from error
+        try:
+            self._save(state)
+        except OSError:
+            self._forget()
+            raise
 
     def _save(self, state: State) -> None:
         new = self._state_file.with_suffix(".new")
@@ -355,3 +423,8 @@ class Project:
             f"{ANSWERS_FILE} does not say which release of which template the project is at",
             "restore it from an older commit",
         )
+
+
+def _is_file(place: Path) -> bool:
+    """Whether there is anything but a directory."""
+    return place.is_symlink() or (place.exists() and not place.is_dir())

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from fastpg_new.errors import FastpgNewError
 
+# What an inherited configuration may also be.
+_TASTES = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_DEFAULT_HASH")
+
 
 class GitFailed(FastpgNewError):
     """A git command failed; the message is what it complained about."""
@@ -36,9 +39,11 @@ class Repository:
         everything = {**self._env, **(env or {})}
         return git(*self._settings, *arguments, cwd=cwd or self._path, env=everything, given=given)
 
-    def names(self, *arguments: str, env: Mapping[str, str] | None = None) -> list[str]:
+    def names(
+        self, *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Run git, which ends each of its answers with a NUL."""
-        return [name for name in self(*arguments, env=env).split("\0") if name]
+        return [name for name in self(*arguments, cwd=cwd, env=env).split("\0") if name]
 
 
 def git(*arguments: str, cwd: Path, env: Mapping[str, str], given: str = "") -> str:
@@ -52,9 +57,15 @@ def git(*arguments: str, cwd: Path, env: Mapping[str, str], given: str = "") -> 
         check=False,
     )
     if command.returncode != 0:
-        lines = os.fsdecode(command.stderr).strip().splitlines()
-        raise GitFailed(lines[-1] if lines else f"git ended with {command.returncode}")
+        raise GitFailed(_complaint(os.fsdecode(command.stderr), command.returncode))
     return os.fsdecode(command.stdout).rstrip("\n")
+
+
+def _complaint(said: str, code: int) -> str:
+    """The line that says what is wrong; before it may be progress, and after it advice."""
+    lines = said.strip().splitlines()
+    wrong = [line for line in lines if line.startswith(("fatal: ", "error: "))]
+    return (wrong or lines[-1:] or [f"git ended with {code}"])[0]
 
 
 def environment() -> dict[str, str]:
@@ -73,7 +84,9 @@ def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) ->
     for address, repository in (redirect or {}).items():
         lines += [f"[url {quoted(str(repository))}]", f"insteadOf = {quoted(address)}"]
     configuration.write_bytes(os.fsencode("\n".join(lines) + "\n"))
-    return environment() | {
+    inherited = environment()
+    ours = {name: value for name, value in inherited.items() if not name.startswith(_TASTES)}
+    return ours | {
         "GIT_CONFIG_GLOBAL": str(configuration),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",

@@ -61,11 +61,13 @@ class Workshop:
     def merge(self, old: Path, new: Path) -> Merge:
         """What the template changed from `old` to `new`, in what the user has made of `old`."""
         made = Merge()
-        ours = self._entries(self._project.tree)
+        everything = self._entries(self._project.tree)
+        others = {path: everything[path] for path in everything if _is_anothers(path, everything)}
+        ours = {path: everything[path] for path in everything.keys() - others.keys()}
         base = self._written(old, ours)
         base[ANSWERS_FILE] = ours[ANSWERS_FILE]  # which is Copier's to write
         theirs = self._written(new, ours)
-        mine = [path for path, entry in ours.items() if base.get(path) != entry]
+        mine = [path for path, entry in everything.items() if base.get(path) != entry]
         _must_fit(mine, [path for path, entry in theirs.items() if base.get(path) != entry])
         trees = {
             "ours": self._tree(ours | self._signposts(ours, base)),
@@ -93,13 +95,17 @@ class Workshop:
             if path not in ours and _deserted(path, base, ours):
                 made.left_out.append(path)
                 self._put(path, None)
+        for path, about in others.items():
+            mode, _, blob = about.split()
+            self._put(path, Stage(mode, blob, 0, path))
         self._git("checkout-index", "--all", "--force")
         self._describe(made, base, ours)
         return made
 
     def result(self, made: Merge) -> Result:
-        """What it was about, packed for the project's repository."""
-        tree = self._git("write-tree")
+        """What it was about, packed for the project's repository, which has room for it."""
+        objects = self.path / ".git/objects"
+        tree = self._project.whole(self._git("write-tree"), objects)
         wanted = "\n".join([tree, *(stage.blob for stage in self._stages)])
         pack = self.path.with_name("pack")
         name = self._git("pack-objects", "--quiet", "--revs", str(pack), given=wanted)
@@ -264,6 +270,12 @@ def _must_fit(ours: Iterable[str], theirs: Iterable[str]) -> None:
                 f"the template has {path} now, and {(above or [path])[0]} is a {what} of yours",
                 "move it, commit, and update again",
             )
+
+
+def _is_anothers(path: str, known: Iterable[str]) -> bool:
+    """Whether a path belongs to a project of its own, below this one."""
+    around = [parent for parent in PurePosixPath(path).parents if str(parent) != "."]
+    return any(str(parent / ANSWERS_FILE) in known for parent in around)
 
 
 def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:

@@ -17,6 +17,7 @@ from fastpg_new.errors import FastpgNewError
 if TYPE_CHECKING:
     from fastpg_new.update import Finished, Updated
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 _COMMIT = "See git diff --cached, then commit."
 
 
@@ -86,7 +87,10 @@ class Report:
         elif updated.status == "current":
             self._say(f"{updated.path} is at {updated.target}; there is nothing to do.")
         elif updated.status == "available":
-            self._say(f"{updated.path} is at {updated.previous}; there is {updated.target}.")
+            news = f"there is {updated.target}"
+            if updated.previous == updated.target:
+                news = "its answers would change"
+            self._say(f"{updated.path} is at {updated.previous}; {news}.")
         else:
             self._say(*_update(updated))
         if updated.failure:
@@ -125,7 +129,7 @@ class Report:
         with console.capture() as captured:
             for line in lines:
                 text, style = (line, None) if isinstance(line, str) else line
-                console.print(text, style=style)
+                console.print(_CONTROLS.sub("", text), style=style)
         _write(sys.stdout, captured.get().rstrip("\n"))
 
 

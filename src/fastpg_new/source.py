@@ -92,7 +92,8 @@ def remembered(address: str, scratch: Path) -> Template:
     try:
         return find(address, other)
     except (ValueError, RuntimeError) as error:  # of urllib and pathlib
-        raise BadInput(f"{address!r} is no address of a template", "see _src_path") from error
+        message = addresses.shown(f"{address!r} is no address of a template")
+        raise BadInput(message, "see _src_path") from error
 
 
 @contextmanager
@@ -129,7 +130,7 @@ def _given(address: str, scratch: Path) -> tuple[str, Path]:
             )
         except GitFailed as error:
             raise BadInput(
-                f"{path} is not a git repository with a commit",
+                addresses.shown(f"{path} is not a git repository with a commit"),
                 "give the directory or the address of one",
             ) from error
         return path, repository
@@ -140,7 +141,7 @@ def _given(address: str, scratch: Path) -> tuple[str, Path]:
         git("clone", "--mirror", "--", url, str(repository), cwd=scratch, env=environment())
     except GitFailed as error:
         raise FastpgNewError(
-            f"the template at {recorded} cannot be read: {error.message}",
+            addresses.shown(f"the template at {recorded} cannot be read: {error.message}"),
             "check the address, the network and your access to it",
         ) from error
     return recorded, repository

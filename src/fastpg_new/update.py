@@ -115,6 +115,7 @@ def update(request: Request, report: Report) -> Updated:
             workshop = _merge(existing, old, new, questions, request, updated, scratch)
             names = [*updated.files.added, *updated.files.renamed.values()]
             existing.must_have_room(names)
+            result = workshop.result(updated.files)
             if request.test and not updated.files.conflicts:
                 report.step("Testing what came of it ...")
                 project.test(workshop.path, progress=report.talks)
@@ -124,9 +125,7 @@ def update(request: Request, report: Report) -> Updated:
                 return updated
             existing.must_have_room(names)  # the tests took their time
             with held():
-                changed = existing.apply(
-                    workshop.result(updated.files), lock=request.lock, steps=updated.steps
-                )
+                changed = existing.apply(result, lock=request.lock, steps=updated.steps)
                 remains = "the update is in the project; see git status"
             updated.status = "conflicts" if updated.files.conflicts else "updated"
             if not updated.files.conflicts and request.lock:
@@ -223,8 +222,9 @@ def _merge(
     now = render(new, scratch / "new", wanted | dict(request.answers), operation="update")
     answers.added = {key: value for key, value in now.items() if key not in before}
     answers.dropped = {key: value for key, value in before.items() if key not in now}
-    answers.reset = {key: f"{why}; now {now[key]!r}" for key, why in answers.reset.items()}
-    answers.changed = _changed(before, {key: now[key] for key in request.answers})
+    # A question that is not asked any more, or whose answer is secret, is not among them.
+    answers.reset = {key: f"{why}; now {now.get(key)!r}" for key, why in answers.reset.items()}
+    answers.changed = _changed(before, {key: now[key] for key in request.answers if key in now})
     workshop = Workshop(existing, scratch)
     updated.files = workshop.merge(scratch / "old", scratch / "new")
     return workshop
