@@ -98,6 +98,7 @@ def test_a_checkout_remembers_its_origin_and_its_tag(
         ("git+https://a:b@git.example/x", "git+https://git.example/x"),
         ("git@git.example:a/x.git", "git@git.example:a/x.git"),
         ("ssh://git@git.example:22/a/x", "git+ssh://git@git.example:22/a/x"),
+        ("ssh://git:b@git.example/x.git", "ssh://git@git.example/x.git"),
         ("/home/ann/x.git", CANONICAL),
         ("../x", CANONICAL),
         ("file:///home/ann/x.git", CANONICAL),
@@ -188,6 +189,24 @@ def test_a_template_that_cannot_be_read_is_an_error(address: str, fastpg: Run, h
     failed = fastpg("shop", *FAST, f"--template={address}")
     assert failed.returncode in {1, 2}
     assert [line.split(":")[0] for line in failed.stderr.splitlines()] == ["error", "hint"]
+    assert everything(here) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "HTTPS://ada:secret@nowhere.invalid/x.git",
+        "ssh://ada:secret@nowhere.invalid/x.git",
+        "https://nowhere.invalid/x.git?private_token=secret",
+        "https://ada:secret@[nowhere/x.git",
+        "hg://ada:secret@nowhere.invalid/x",
+    ],
+)
+def test_a_secret_in_an_address_is_not_shown(address: str, fastpg: Run, here: Path) -> None:
+    failed = fastpg("shop", *FAST, f"--template={address}")
+    assert failed.returncode in {1, 2}
+    assert failed.stderr.startswith("error: ")
+    assert "secret" not in failed.stdout + failed.stderr
     assert everything(here) == []
 
 

@@ -514,6 +514,41 @@ class TestConflicts:
         conflict.git("rm", "-q", "src/shop/code.py")
         conflict.update("--continue")
 
+    def test_an_encoding_hides_no_marker(self, shop: Shop) -> None:
+        (shop.path / ".gitattributes").write_text("code.py working-tree-encoding=UTF-16\n")
+        shop.replace("src/shop/code.py", "return 1", "return 111")
+        code = shop.path / "src/shop/code.py"
+        code.write_text(code.read_text(), "utf-16")
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.release("1.1.0")
+        shop.update(code=3)
+        assert "src/shop/code.py: 2, 4, 6" in shop.update("--continue", code=3).stderr
+
+    def test_converted_line_ends_do_not_stop_their_end(self, conflict: Shop) -> None:
+        conflict.git("config", "core.autocrlf", "input")
+        conflict.git("config", "core.safecrlf", "true")
+        conflict.update(code=3)
+        (conflict.path / "src/shop/code.py").write_bytes(b"mine\r\n")
+        conflict.update("--continue")
+
+    def test_abort_deletes_nothing_that_git_does_not_know(self, conflict: Shop) -> None:
+        conflict.generator.git("rm", "-q", "template/old.txt")
+        conflict.generator.release("1.2.0")
+        before = tree(conflict.path)
+        conflict.update(code=3)
+        (conflict.path / "old.txt").write_text("mine\n")
+        assert "there is old.txt, unknown to git" in conflict.update("--abort", code=2).stderr
+        assert conflict.read("old.txt") == "mine\n"
+        (conflict.path / "old.txt").unlink()
+        (conflict.path / "new.txt").unlink()
+        (conflict.path / "new.txt").mkdir()
+        (conflict.path / "new.txt/mine").touch()
+        assert "there is new.txt/, unknown to git" in conflict.update("--abort", code=2).stderr
+        shutil.rmtree(conflict.path / "new.txt")
+        conflict.update("--abort")
+        assert tree(conflict.path) == before
+
     def test_their_end_repeats_the_steps_and_heeds_no_lock(self, conflict: Shop) -> None:
         (conflict.path / "uv.lock").write_text("no lock file")
         conflict.commit()
@@ -572,6 +607,16 @@ class TestWhatHappensMeanwhile:
         assert failed.returncode == 1
         assert shop.read("docs/guide.md").endswith("19 of the guide.\nmine\n")
         assert shop.git("status", "--porcelain") == "M docs/guide.md"
+
+    def test_another_update_is_not_mixed_with_it(self, busy: Shop) -> None:
+        busy.append("docs/guide.md", "mine\n")
+        busy.commit()
+        state = "$(git rev-parse --git-path fastpg-new-update-e3b0c44298fc.json)"
+        (busy.path.parent / "bin/work").write_text(f"touch {state}\n")
+        refused = busy.fastpg("update", str(busy.path), "--test", env=busy.env)
+        assert refused.returncode == 3
+        assert "another update of it has begun" in refused.stderr
+        assert busy.git("status", "--porcelain") == ""
 
     @pytest.mark.parametrize("hidden", [False, True])
     def test_an_edit_is_not_written_over(self, hidden: bool, busy: Shop) -> None:
@@ -638,6 +683,39 @@ class TestRefusals:
         refused = shop.update(code=2).stderr
         assert "docs/guide.md is not checked out" in refused
         assert "hint: git sparse-checkout disable" in refused
+
+    def test_a_sparse_checkout_gets_what_is_new(self, shop: Shop) -> None:
+        shop.git("sparse-checkout", "set", "src", "docs")
+        shop.generator.write("extra/new.txt", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.read("extra/new.txt") == "new\n"
+        assert shop.git("status", "--porcelain").splitlines()[1:] == ["A  extra/new.txt"]
+
+    @pytest.mark.parametrize("options", [(), ("--dry-run",)])
+    def test_an_index_that_somebody_else_writes(self, options: tuple[str], shop: Shop) -> None:
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        (shop.path / ".git/index.lock").touch()
+        refused = shop.update(*options, code=1).stderr
+        assert ".git/index.lock': File exists" in refused
+        assert "Line 3" in shop.read("docs/guide.md")
+
+    def test_a_repository_of_somebody_else(self, shop: Shop) -> None:
+        refused = shop.fastpg(
+            "update", str(shop.path), env={"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+        )
+        assert "dubious ownership" in refused.stderr
+        assert "hint: mend what git complains of" in refused.stderr
+
+    @pytest.mark.parametrize(
+        "rules",
+        ["validator: '{% if %}'", "choices: [[A, x], [B, y]]", "validator: '{{ team + 1 }}'"],
+    )
+    def test_rules_that_only_copier_understands(self, rules: str, shop: Shop) -> None:
+        shop.generator.edit("copier.yml", "team: nobody", f"team:\n  default: x\n  {rules}")
+        shop.generator.release("1.1.0")
+        assert "hint: update with Copier itself" in shop.update(code=2).stderr
 
     def test_an_ignored_file_where_a_directory_comes(self, shop: Shop) -> None:
         (shop.path / ".gitignore").write_text("/extra\n")
@@ -729,6 +807,19 @@ class TestAnswers:
         assert answers["reset"] == {
             "ci": "'gitlab' must be one of github, woodpecker, none; now 'github'"
         }
+
+    def test_one_that_is_not_asked_any_more(self, shop: Shop) -> None:
+        shop.generator.edit("copier.yml", "team: nobody", "team:\n  default: x\n  when: '{{ 0 }}'")
+        shop.generator.release("1.1.0")
+        answers = shop.updated("--data", "team=Crows")["answers"]
+        assert (answers["changed"], answers["dropped"]) == ({}, {"team": "nobody"})
+
+    def test_one_cannot_talk_to_the_terminal(self, shop: Shop) -> None:
+        shop.replace(".copier-answers.yml", "nobody", '"\\e[31mred"')
+        shop.commit()
+        shop.generator.edit("copier.yml", "team: nobody", "")
+        shop.generator.release("1.1.0")
+        assert "team: [31mred" in shop.update().stdout
 
 
 class TestSurroundings:
@@ -836,6 +927,15 @@ class TestSurroundings:
         shop.update("--abort")
         assert shop.git("status", "--porcelain") == ""
 
+    def test_variables_that_stand_for_configuration(self, shop: Shop) -> None:
+        shop.append("old.txt", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        env = {"GIT_DEFAULT_HASH": "sha256", "GIT_AUTHOR_NAME": "", "GIT_COMMITTER_EMAIL": ""}
+        updated = shop.fastpg("update", str(shop.path), env=env)
+        assert updated.returncode == 0, updated.stderr
+
     def test_files_that_can_be_run_stay_so(self, shop: Shop) -> None:
         shop.append("run", "exit 1\n")
         shop.commit()
@@ -863,6 +963,21 @@ class TestSurroundings:
         assert shop.fastpg("update", "other", "--abort").returncode == 2
         assert shop.fastpg("update", "shop", "--abort").returncode == 0
         assert tree(here) == before
+
+    def test_a_project_below_another_is_none_of_its_business(self, shop: Shop) -> None:
+        below = shop.path / "services/other"
+        shop.fastpg(str(below), *QUIET)
+        shop.git("rm", "-rq", "docs")
+        shop.commit()
+        before = tree(below)
+        shop.generator.git("mv", "template/old.txt", "template/older.txt")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.write("docs/new.md", "new\n")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert tree(below) == before
+        assert "services" not in shop.git("status", "--porcelain")
+        assert not (shop.path / "docs").exists()
 
 
 class TestOwnTests:
@@ -910,6 +1025,15 @@ class TestCheck:
         assert said.endswith("is at v1.0.0; there is v1.1.0.\n")
         assert shop.updated("--check", code=4)["target"] == "v1.1.0"
         assert shop.git("status", "--porcelain") == ""
+
+    def test_other_answers_are_no_release(self, shop: Shop) -> None:
+        said = shop.update("--check", "--data", "team=Crows", code=4).stdout
+        assert said.endswith("is at v1.0.0; its answers would change.\n")
+
+    def test_a_title_without_words_is_none(self, shop: Shop) -> None:
+        shop.generator.edit("CHANGELOG.md", "## Unreleased\n", "## Unreleased\n\n##   \n")
+        shop.generator.release("1.1.0")
+        shop.update("--check", code=4)
 
 
 class TestCopierAlone:

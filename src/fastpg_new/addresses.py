@@ -49,6 +49,9 @@ def shown(text: str) -> str:
 
 def _without_credentials(address: str) -> str:
     parts = urlsplit(address)
-    if not parts.scheme.endswith(("http", "https")):
-        return address
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    user, at, host = parts.netloc.rpartition("@")
+    if parts.scheme.endswith(("http", "https")):
+        return urlunsplit(parts._replace(netloc=host))
+    if ":" in user:
+        return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host))
+    return address

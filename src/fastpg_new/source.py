@@ -72,7 +72,13 @@ def find(address: str | None, scratch: Path) -> Template:
     """The template to render; what is needed to read it goes to `scratch`."""
     env = isolated(scratch / "gitconfig")
     if address:
-        recorded, repository = _given(address, scratch)
+        try:
+            recorded, repository = _given(address, scratch)
+        except (ValueError, RuntimeError) as error:  # of urllib and pathlib
+            raise BadInput(
+                addresses.shown(f"{address!r} is no address of a template"),
+                "give the directory or the address of one",
+            ) from error
     elif _is_checkout(_ROOT, env):
         recorded, repository = _checkout_address(_ROOT, env), scratch / "template.git"
         releases.mirror(_ROOT, repository, env)
@@ -89,11 +95,7 @@ def remembered(address: str, scratch: Path) -> Template:
         return ours
     other = scratch / "other"
     other.mkdir()
-    try:
-        return find(address, other)
-    except (ValueError, RuntimeError) as error:  # of urllib and pathlib
-        message = addresses.shown(f"{address!r} is no address of a template")
-        raise BadInput(message, "see _src_path") from error
+    return find(address, other)
 
 
 @contextmanager
@@ -130,7 +132,7 @@ def _given(address: str, scratch: Path) -> tuple[str, Path]:
             )
         except GitFailed as error:
             raise BadInput(
-                addresses.shown(f"{path} is not a git repository with a commit"),
+                f"{addresses.shown(address)} is not a git repository with a commit",
                 "give the directory or the address of one",
             ) from error
         return path, repository
