@@ -93,7 +93,14 @@ JOIN role AS member ON member.oid = m.member
 JOIN role AS other ON other.oid = m.roleid
 WHERE (other.mapped OR other.login OR other.owner OR member.mapped OR member.login OR member.owner)
 AND NOT member.almighty
-AND (m.admin_option OR NOT (member.login AND other.mapped OR member.owner AND other.login))
+AND (m.admin_option OR NOT (
+    member.login AND (
+        other.mapped
+        -- By which Cloud SQL and RDS know a login that comes with a token; no privileges.
+        OR other.rolname IN ('cloudsqliamserviceaccount', 'rds_iam')
+    )
+    OR member.owner AND other.login
+))
 UNION ALL
 SELECT NULL, rolname, attribute, NULL
 FROM role JOIN pg_roles AS r USING (oid, rolname), LATERAL (
