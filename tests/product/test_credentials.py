@@ -1,6 +1,8 @@
 """The service's own credentials, on a PostgreSQL that asks for them: SCRAM and TLS."""
 
 import asyncio
+import json
+import random
 import secrets
 import shutil
 import socket
@@ -14,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.product import rds_tokens
 from tests.product.conftest import Cluster, Member, Service, create
 from tests.product.processes import running
 
@@ -156,3 +159,43 @@ def _replace(file: Path, password: str) -> None:
     other = file.with_suffix(".new")
     other.write_text(password)
     other.rename(file)
+
+
+def test_tokens_for_rds_are_those_of_the_sdk(tmp_path: Path) -> None:
+    """Nothing in them is the template's, so they are compared without a service around them."""
+    package = Path(__file__).parents[2] / "template/src/{{package_name}}/credentials"
+    shutil.copytree(package, tmp_path / "credentials")
+    seed = secrets.randbits(32)
+    logins = [_login(random.Random(seed + number)) for number in range(300)]  # noqa: S311
+    needed = [f"--with={name}" for name in ("botocore", "httpx", "pydantic")]
+    done = subprocess.run(
+        ["uv", "run", "--no-project", *needed, "python", Path(rds_tokens.__file__), tmp_path],
+        input=json.dumps(logins),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    tokens = json.loads(done.stdout)
+    assert len(tokens) == len(logins)
+    for login, (ours, theirs) in zip(logins, tokens, strict=True):
+        assert ours == theirs, (seed, login)
+
+
+def _login(made: random.Random) -> dict[str, str | int | None]:
+    def text(letters: str, longest: int) -> str:
+        return "".join(made.choices(letters, k=made.randint(1, longest)))
+
+    letters, digits = "abcdefghijklmnopqrstuvwxyz", "0123456789"
+    base64 = f"{letters}{letters.upper()}{digits}+/="
+    odd = f"{base64} -_.~%&?#@:;,<>'\"\\()*!$^|`[]{{}}\t\u00e9\u00df\u4e2d\U0001f388"
+    region = f"{text(letters, 3)}-{text(letters, 9)}-{made.randint(1, 9)}"
+    return {
+        "host": f"{text(base64[:62], 20)}.{text(letters + digits, 12)}.{region}.rds.amazonaws.com",
+        "port": made.randint(1150, 65535),
+        "user": text(odd, 63),
+        "region": region,
+        "key": f"AKIA{text(letters.upper() + digits, 16)}",
+        "secret": text(base64, 60),
+        "session": made.choice([None, text(base64, 1200)]),
+        "at": made.randint(0, 2**32),
+    }
