@@ -198,7 +198,8 @@ def test_an_unknown_answer_is_refused_with_the_known_ones(fastpg: Run) -> None:
     assert refused.returncode == 2
     assert refused.stderr == (
         "error: there is no answer called colour\n"
-        "hint: the answers are project_name, description, author, repository, ci, identity\n"
+        "hint: the answers are project_name, description, author, repository, ci, identity, "
+        "database_credentials\n"
     )
 
 

@@ -144,14 +144,16 @@ def test_without_a_terminal_missing_answers_are_an_error(fastpg: Run, here: Path
     refused = fastpg("shop", "--data=ci=none", "--data=identity=none")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "error: there is no terminal to ask for description, author, repository\n"
+        "error: there is no terminal to ask for description, author, database_credentials\n"
         "hint: add --defaults, or answer with --data KEY=VALUE\n"
     )
     assert everything(here) == []
 
 
 def test_all_answers_need_no_defaults(fastpg: Run, small: str, here: Path) -> None:
-    (here / "answers.yml").write_text("description: d\nauthor: a <a@b.org>\nrepository: ''\n")
+    (here / "answers.yml").write_text(
+        "description: d\nauthor: a <a@b.org>\ndatabase_credentials: password\n"
+    )
     done = fastpg(
         "shop",
         "--data-file=answers.yml",

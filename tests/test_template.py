@@ -27,4 +27,5 @@ def test_no_answer_that_is_computed_is_remembered(copie: Copie) -> None:
     result = copie.copy(extra_answers={"project_name": "shop"})
     assert result.exit_code == 0, result.exception
     assert sorted(result.answers) == [
-        "author", "ci", "description", "identity", "project_name", "repository"]  # fmt: skip
+        "author", "ci", "database_credentials", "description", "identity", "project_name",
+        "repository"]  # fmt: skip

@@ -39,7 +39,7 @@ def finished(process: "pexpect.spawn[str]") -> str:
     return str(process.before)
 
 
-def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
+def test_a_name_and_five_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     terminal: Terminal, fastpg: Run, here: Path
 ) -> None:
     process = terminal(NO_COLOR="1")
@@ -49,12 +49,12 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
     process.send(CLEAR + "It's a [bold]shop[/] {{ 7*7 }}" + ENTER)
     process.expect("Author, ")
     process.send(ENTER)
-    process.expect("Where its repository")
-    process.send("https://git.example/team/shop" + ENTER)
     process.expect("Continuous integration")
     process.send(DOWN + ENTER)
     process.expect("access tokens")
     process.send(DOWN + ENTER)
+    process.expect("proves to PostgreSQL")
+    process.send(ENTER)
     output = finished(process)
     assert process.exitstatus == 0, output
     answers = yaml.safe_load((here / "shop/.copier-answers.yml").read_text())
@@ -69,12 +69,10 @@ def test_six_questions_then_a_summary_and_a_command_that_needs_no_terminal(
 
 
 def test_what_is_given_is_not_asked(terminal: Terminal, here: Path) -> None:
-    given = ("description=x", "ci=none", "identity=none")
+    given = ("description=x", "ci=none", "identity=none", "database_credentials=password")
     process = terminal("shop", *(f"--data={answer}" for answer in given))
     process.expect("Author, ")
     process.send(CLEAR + ENTER)
-    process.expect("Where its repository")
-    process.send(ENTER)
     assert "Continuous integration" not in finished(process)
     assert "author: ''" in (here / "shop/.copier-answers.yml").read_text()
 
@@ -150,10 +148,10 @@ def test_a_name_of_git_that_is_no_answer_is_not_offered(
     questions = (
         "what the service does",
         "Author, ",
-        "Where its repository",
         "Continuous integration",
+        "access tokens",
     )
-    for question in (*questions, "access tokens"):
+    for question in (*questions, "proves to PostgreSQL"):
         process.expect(question)
         process.send(ENTER)
     finished(process)

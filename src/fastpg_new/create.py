@@ -72,7 +72,7 @@ def _checked(request: Request, questions: Questions, target: Target) -> dict[str
     """The answers given so far; nothing is written unless all of them are good."""
     if request.answers.get(NAME, target.name) != target.name:
         raise BadInput(f"{NAME} contradicts the name {target.shown}", "leave one of them out")
-    answers = {NAME: target.name} | dict(request.answers)
+    answers = {NAME: target.name, **prompts.unasked(questions), **request.answers}
     questions.check(answers)
     target.must_be_free()
     if not (request.interactive or request.defaults) and (rest := questions.unanswered(answers)):

@@ -9,6 +9,8 @@ import questionary
 from fastpg_new.answers import NAME, Questions
 from fastpg_new.git import environment
 
+_UNASKED = {"repository": ""}  # few know it on the first day
+
 
 def possible() -> bool:
     """Whether somebody can see a question and answer it."""
@@ -36,6 +38,11 @@ def prefilled(questions: Questions) -> Mapping[str, str]:
             if author and not questions.problem("author", author):
                 return {"author": author}
     return {}
+
+
+def unasked(questions: Questions) -> Mapping[str, str]:
+    """Answers that nobody is asked for, but which --data may give: five questions are enough."""
+    return {key: answer for key, answer in _UNASKED.items() if key in questions}
 
 
 def _configured(key: str) -> str:

@@ -30,7 +30,11 @@ class Member:
 
     def __str__(self) -> str:
         authors = self.answers.get("author", "nobody").partition(" ")[0]
-        chosen = (self.answers.get("ci", "github"), self.answers.get("identity", "oidc"))
+        chosen = (
+            self.answers.get("ci", "github"),
+            self.answers.get("identity", "oidc"),
+            self.answers.get("database_credentials", "password"),
+        )
         return "-".join((self.name, *chosen, authors))
 
 
@@ -40,13 +44,15 @@ SOMEBODY = {
     "repository": "https://git.example/team/shop",
 }
 TEAM = {"author": HOSTILE, "description": HOSTILE}
+TOKENS = ("aws", "gcp", "azure", "oauth")
 PROVIDERS = ("oidc", "keycloak", "okta", "entra", "auth0", "google")
 MATRIX = [
-    Member(name, {"ci": ci, "identity": identity, **author})
-    for (ci, author), name, identity in zip(
+    Member(name, {"ci": ci, "identity": identity, "database_credentials": source, **author})
+    for (ci, author), name, identity, source in zip(
         product(("github", "gitlab", "none"), (NOBODY, SOMEBODY, TEAM)),
         ("ab", "my-service", LONG) * 3,
         ("none", *PROVIDERS, "none", "none"),
+        ("password", *TOKENS, "password", "azure", "aws", "gcp"),
         strict=True,
     )
 ]

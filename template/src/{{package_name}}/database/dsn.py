@@ -1,5 +1,6 @@
 """PostgreSQL connection URIs as people have them, made fit for asyncpg."""
 
+import os
 import re
 from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -63,7 +64,8 @@ def sslmode(url: str) -> str | None:
 
 def is_elsewhere(url: str) -> bool:
     """Whether a server is reached otherwise than by a socket or a loopback address."""
-    return not all(_is_local(host) for host in _hosts(url))
+    by_file = "service" in dict(parse_qsl(urlsplit(url).query))
+    return by_file or not all(_is_local(host) for host in _hosts(url))
 
 
 def variables(url: str) -> dict[str, str]:
@@ -124,7 +126,10 @@ def _places(netloc: str) -> list[tuple[str, str]]:
 def _hosts(url: str) -> list[str]:
     parts = urlsplit(url)
     given = dict(parse_qsl(parts.query)).get("host")
-    return given.split(",") if given else [unquote(host) for host, _ in _places(parts.netloc)]
+    if given:
+        return given.split(",")
+    hosts = [unquote(host) for host, _ in _places(parts.netloc)]
+    return hosts if any(hosts) else os.environ.get("PGHOST", "").split(",")
 
 
 def _is_local(host: str) -> bool:

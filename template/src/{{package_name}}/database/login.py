@@ -10,13 +10,8 @@ import asyncpg
 from pydantic import SecretStr
 
 from ..credentials.cache import Credentials
-from ..credentials.provider import (
-    Command,
-    Credential,
-    CredentialProvider,
-    CredentialUnavailable,
-    File,
-)
+from ..credentials.provider import Credential, CredentialProvider, CredentialUnavailable
+from ..credentials.sources import source
 from ..settings import Settings, SettingsError
 from . import dsn
 
@@ -120,13 +115,7 @@ def _known(credential: Credential) -> dict[str, Any]:
 
 
 def _login(settings: Settings, url: SecretStr, file: Path | None) -> Login:
-    provider: CredentialProvider | None = None
-    if file:
-        provider = File(file)
-    elif command := settings.database_credential_command:
-        variables = dsn.variables(url.get_secret_value())
-        provider = Command(command, variables, settings.database_credential_timeout)
-    return Login(url, provider, settings.database_ca_file)
+    return Login(url, source(settings, url.get_secret_value(), file), settings.database_ca_file)
 
 
 def _tls(url: str, mode: str | None, ca_file: Path | None) -> dict[str, Any]:
