@@ -78,7 +78,7 @@ class AwsSettings(BaseModel):
     aws_container_credentials_full_uri: Annotated[Url, AfterValidator(_check_container)] | None = (
         None
     )
-    """Where the agent of EKS Pod Identity does, or another one."""
+    """Where the agent of EKS does, or another one."""
     aws_container_authorization_token_file: Path | None = None
     """What it is shown."""
     aws_container_authorization_token: SecretStr | None = None
