@@ -81,6 +81,17 @@ def variables(url: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if value.strip(",")}
 
 
+def with_login(url: str, user: str, password: str) -> str:
+    """The same server and database, another login, with its password."""
+    parts = urlsplit(url)
+    before = {"user", "password", "passfile"}
+    others = [pair for pair in parse_qsl(parts.query) if pair[0] not in before]
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    netloc = f"{login}@{parts.netloc.rpartition('@')[2]}"
+    query = urlencode(others, quote_via=quote, safe="/,")
+    return _joined(parts._replace(netloc=netloc, query=query))
+
+
 def with_database(url: str, database: str) -> str:
     """The same server and login, another database."""
     return _joined(urlsplit(url)._replace(path="/" + quote(database, safe="")))

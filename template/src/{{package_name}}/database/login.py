@@ -64,6 +64,11 @@ class Login:
         """When its credential ends, in seconds since the epoch."""
         return (await self._credentials.current()).expires_at if self._credentials else math.inf
 
+    async def user(self) -> str:
+        """Its name, of which the source of its credential has the last word."""
+        credential = await self._credentials.current() if self._credentials else None
+        return (credential and credential.user) or dsn.variables(self._url).get("PGUSER", "")
+
     @property
     def place(self) -> str:
         """Host and port, as the URL has them."""
