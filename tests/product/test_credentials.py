@@ -8,16 +8,20 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 
 from tests.product import rds_tokens
-from tests.product.conftest import Cluster, Member, Service, create
+from tests.product.conftest import TOKENS, Cluster, Member, Service, create
 from tests.product.processes import running
 
 pytestmark = [pytest.mark.larger, pytest.mark.xdist_group("credentials")]
@@ -26,13 +30,15 @@ DB = ("uv", "run", "my-service", "db")
 SERVE = ("uv", "run", "my-service", "serve", "--port", "0")
 SERVING = r"running on (http://127\.0\.0\.1:\d+)"
 CANARY = "c4n4ry"
+PASSWORD = {"DATABASE_CREDENTIALS": "password"}
 
 
 @pytest.fixture(scope="module")
 def plain_service() -> Iterator[Service]:
     """A service without callers; its connections are replaced five times in a second."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        service = create(Member(answers={"identity": "none"}), Path(name), "--no-lock")
+        answers = {"identity": "none", "database_credentials": "oauth"}
+        service = create(Member(answers=answers), Path(name), "--no-lock")
         engine = service.package / "database/engine.py"
         assert "pool_recycle=1800" in engine.read_text()
         engine.write_text(engine.read_text().replace("pool_recycle=1800", "pool_recycle=0.2"))
@@ -61,7 +67,7 @@ def guarded(older_postgresql: Cluster, plain_service: Service) -> Cluster:
         )
     cluster.start()
     for command in ("roles", "upgrade"):
-        plain_service.run(*DB, command, DATABASE_URL=cluster.url)
+        plain_service.run(*DB, command, **PASSWORD, DATABASE_URL=cluster.url)
     cluster.query(f"ALTER ROLE my_service_app PASSWORD '{CANARY}'")
     return cluster
 
@@ -87,7 +93,8 @@ def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
     def whoami(host: str, parameters: str = "", authority: str = "ca") -> str:
         file = str(guarded.directory / f"{authority}.pem")
         place = url(guarded, host, parameters)
-        return plain_service.run(*DB, "whoami", DATABASE_URL=place, DATABASE_CA_FILE=file)
+        variables = {**PASSWORD, "DATABASE_URL": place, "DATABASE_CA_FILE": file}
+        return plain_service.run(*DB, "whoami", **variables)
 
     assert ", server verified" in whoami("localhost", "?sslmode=verify-full")
     assert ", authority verified" in whoami("127.0.0.1", "?sslmode=verify-ca")
@@ -108,7 +115,8 @@ def test_a_server_without_tls_gets_no_password(guarded: Cluster, plain_service: 
     guarded.query("ALTER SYSTEM SET ssl = off")
     guarded.query("SELECT pg_reload_conf()")
     with pytest.raises(AssertionError, match="rejected SSL upgrade"):
-        plain_service.run(*DB, "whoami", DATABASE_URL=url(guarded, "0.0.0.0"))  # noqa: S104  (as above)
+        place = url(guarded, "0.0.0.0")  # noqa: S104  (as above)
+        plain_service.run(*DB, "whoami", **PASSWORD, DATABASE_URL=place)
 
 
 def test_ten_rotations_under_load_fail_no_request(
@@ -123,8 +131,18 @@ def test_ten_rotations_under_load_fail_no_request(
         "DATABASE_PASSWORD_FILE": str(file),
         "POOL_TIMEOUT": "5",  # this is not about how fast the machine is
     }
+
+    async def rotate(_: httpx.AsyncClient) -> None:
+        for number in range(10):
+            password = f"{CANARY}-{number}-{secrets.token_hex(8)}"
+            change = f"ALTER ROLE my_service_app PASSWORD '{password}'"
+            await asyncio.to_thread(guarded.query, change)
+            await asyncio.sleep(0.25)
+            _replace(file, password)
+            await asyncio.sleep(0.75)
+
     with running(*SERVE, cwd=plain_service.path, ready=SERVING, **variables) as service:
-        statuses = asyncio.run(_rotate_under_load(service.said, guarded, file))
+        statuses = asyncio.run(_under_load(service.said, rotate))
         said = service.output()
     assert statuses[200] > 100
     assert set(statuses) == {200}
@@ -133,7 +151,11 @@ def test_ten_rotations_under_load_fail_no_request(
     assert CANARY not in said
 
 
-async def _rotate_under_load(base: str, cluster: Cluster, file: Path) -> Counter[int]:
+Meanwhile = Callable[[httpx.AsyncClient], Awaitable[None]]
+
+
+async def _under_load(base: str, meanwhile: Meanwhile) -> Counter[int]:
+    """How often 16 readers got which status while something happened."""
     statuses: Counter[int] = Counter()
     ended = False
 
@@ -143,16 +165,164 @@ async def _rotate_under_load(base: str, cluster: Cluster, file: Path) -> Counter
 
     async with httpx.AsyncClient(base_url=base, timeout=60) as client:
         readers = [asyncio.create_task(read(client)) for _ in range(16)]
-        for number in range(10):
-            password = f"{CANARY}-{number}-{secrets.token_hex(8)}"
-            change = f"ALTER ROLE my_service_app PASSWORD '{password}'"
-            await asyncio.to_thread(cluster.query, change)
-            await asyncio.sleep(0.25)
-            _replace(file, password)
-            await asyncio.sleep(0.75)
+        await meanwhile(client)
         ended = True
         await asyncio.gather(*readers)
     return statuses
+
+
+def test_two_logins_take_turns_under_load(
+    guarded: Cluster, plain_service: Service, tmp_path: Path
+) -> None:
+    """By the command, as a timer would run it."""
+    file = tmp_path / "password"
+    _replace(file, CANARY)
+    variables = {
+        "DATABASE_URL": url(guarded, "localhost", "?sslmode=verify-full", password=""),
+        "DATABASE_OWNER_URL": guarded.url,
+        "DATABASE_CA_FILE": str(guarded.directory / "ca.pem"),
+        "DATABASE_CREDENTIALS": "file",
+        "DATABASE_PASSWORD_FILE": str(file),
+        "DATABASE_OWNER_PASSWORD_FILE": str(file),  # which nobody asks for
+        "POOL_TIMEOUT": "5",
+    }
+    printed, logins = [], []
+
+    async def rotate(_: httpx.AsyncClient) -> None:
+        for _ in range(4):
+            await asyncio.sleep(2)  # until nobody is logged in as the other any more
+            rotating = (*DB, "rotate")
+            printed.append(await asyncio.to_thread(plain_service.run, *rotating, **variables))
+            logins.append(json.loads(file.read_text())["user"])
+
+    with running(*SERVE, cwd=plain_service.path, ready=SERVING, **variables) as service:
+        statuses = asyncio.run(_under_load(service.said, rotate))
+        said = service.output()
+    assert set(statuses) == {200}
+    assert logins == ["my_service_app_b", "my_service_app"] * 2
+    secret = json.loads(file.read_text())["password"]
+    assert secret not in f"{printed}{said}{(guarded.directory / 'log').read_text()}"
+    variables |= PASSWORD
+    for name in ("DATABASE_PASSWORD_FILE", "DATABASE_OWNER_PASSWORD_FILE"):
+        del variables[name]
+    rotated = plain_service.run(*DB, "rotate", **variables)
+    line = next(line for line in rotated.splitlines() if line.startswith("DATABASE_URL="))
+    variables["DATABASE_URL"] = line.partition("=")[2]
+    assert "login        my_service_app_b\n" in plain_service.run(*DB, "whoami", **variables)
+
+
+class TokenEndpoint:
+    """Knows one client, whose token is the password of the login; and may be away."""
+
+    def __init__(self) -> None:
+        self.lifetime = 40
+        self.asked = 0
+        self._server: ThreadingHTTPServer | None = None
+        self._port = 0
+
+    def begin(self) -> None:
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                endpoint.asked += 1
+                expected = b64encode(f"service:{CANARY}-client".encode()).decode()
+                known = self.headers["Authorization"] == f"Basic {expected}"
+                token = {"access_token": CANARY, "token_type": "Bearer"}
+                answer = token | {"expires_in": endpoint.lifetime} if known else {"error": CANARY}
+                self.send_response(200 if known else 401)
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._port = self._server.server_port
+        Thread(target=self._server.serve_forever, args=(0.05,)).start()
+
+    def end(self) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/token"
+
+
+@contextmanager
+def token_endpoint() -> Iterator[TokenEndpoint]:
+    endpoint = TokenEndpoint()
+    endpoint.begin()
+    try:
+        yield endpoint
+    finally:
+        endpoint.end()
+
+
+def test_an_endpoint_that_is_away_for_30_s_fails_nobody(
+    guarded: Cluster, plain_service: Service
+) -> None:
+    """While the token that is held is valid; from then on 503, until there is another one."""
+    with token_endpoint() as endpoint:
+        variables = {
+            "DATABASE_URL": url(guarded, "localhost", "?sslmode=verify-full", password=""),
+            "DATABASE_CA_FILE": str(guarded.directory / "ca.pem"),
+            "DATABASE_OAUTH_TOKEN_URL": endpoint.url,
+            "DATABASE_OAUTH_CLIENT_ID": "service",
+            "DATABASE_OAUTH_CLIENT_SECRET": f"{CANARY}-client",
+            "POOL_TIMEOUT": "5",
+        }
+        who = plain_service.run(*DB, "whoami", **variables)
+        assert "credentials  oauth\n" in who
+        with running(*SERVE, cwd=plain_service.path, ready=SERVING, **variables) as service:
+            statuses = asyncio.run(_under_load(service.said, lambda _: _away(endpoint)))
+            refusal = asyncio.run(_refusal(service.said, endpoint))
+            said = service.output()
+    assert statuses[200] > 100
+    assert set(statuses) == {200}
+    assert refusal.status_code == 503
+    assert refusal.json()["type"].endswith("/database-unavailable")
+    assert refusal.headers["Retry-After"]
+    variables |= {"DATABASE_OAUTH_CLIENT_SECRET": f"{CANARY}-other"}
+    with token_endpoint() as endpoint, pytest.raises(AssertionError, match="status 401") as wrong:
+        plain_service.run(*DB, "whoami", **variables | {"DATABASE_OAUTH_TOKEN_URL": endpoint.url})
+    assert CANARY not in f"{who}{said}{refusal.text}{refusal.headers}{wrong.value}"
+
+
+async def _away(endpoint: TokenEndpoint) -> None:
+    """From soon after a token of 40 s until another one was asked for, of 3 s."""
+    endpoint.end()
+    asked = endpoint.asked
+    await asyncio.sleep(30)
+    endpoint.lifetime = 3
+    endpoint.begin()
+    async with asyncio.timeout(9):
+        while endpoint.asked == asked:
+            await asyncio.sleep(0.05)
+
+
+async def _refusal(base: str, endpoint: TokenEndpoint) -> httpx.Response:
+    """What is answered when the token has ended, in a service that recovers."""
+    endpoint.end()
+    async with httpx.AsyncClient(base_url=base) as client, asyncio.timeout(30):
+        while (refusal := await client.get("/notes")).status_code == 200:
+            await asyncio.sleep(0.05)
+        endpoint.begin()
+        while (await client.get("/notes")).status_code != 200:
+            await asyncio.sleep(0.05)
+    return refusal
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_each_source_of_tokens_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
+    service = create(Member(answers={"database_credentials": kind}), tmp_path, "--no-lock")
+    tests = ("credentials", "database/test_login.py", "test_settings.py", "test_documentation.py")
+    said = service.run("uv", "run", "pytest", "-q", *(f"tests/{name}" for name in tests))
+    assert " passed" in said
+    assert "skipped" not in said
 
 
 def _replace(file: Path, password: str) -> None:
