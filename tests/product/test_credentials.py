@@ -114,8 +114,8 @@ def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
 def test_a_server_without_tls_gets_no_password(guarded: Cluster, plain_service: Service) -> None:
     guarded.query("ALTER SYSTEM SET ssl = off")
     guarded.query("SELECT pg_reload_conf()")
+    place = url(guarded, "0.0.0.0")  # noqa: S104  (as above)
     with pytest.raises(AssertionError, match="rejected SSL upgrade"):
-        place = url(guarded, "0.0.0.0")  # noqa: S104  (as above)
         plain_service.run(*DB, "whoami", **PASSWORD, DATABASE_URL=place)
 
 
@@ -189,7 +189,7 @@ def test_two_logins_take_turns_under_load(
     printed, logins = [], []
 
     async def rotate(_: httpx.AsyncClient) -> None:
-        for _ in range(4):
+        for _turn in range(4):
             await asyncio.sleep(2)  # until nobody is logged in as the other any more
             rotating = (*DB, "rotate")
             printed.append(await asyncio.to_thread(plain_service.run, *rotating, **variables))
