@@ -263,6 +263,14 @@ class TestWhatTheUserChanged:
         assert not (shop.path / "src/shop/notes").exists()
         assert not (shop.path / "old.txt").exists()
 
+    def test_a_file_that_the_user_deleted_keeps_no_other_away(self, shop: Shop) -> None:
+        shop.git("rm", "-q", "docs/guide.md")
+        shop.commit()
+        shop.generator.write("docs/manual.md", "new\n")
+        shop.generator.release("1.1.0")
+        files = shop.updated()["files"]
+        assert (files["added"], files["left_out"]) == (["docs/manual.md"], [])
+
     def test_changes_follow_a_package_that_the_user_renamed(self, shop: Shop) -> None:
         shop.git("mv", "src/shop", "src/store")
         shop.replace("src/store/__init__.py", "shop", "store")
@@ -334,7 +342,7 @@ class TestConflicts:
             conflict.read("src/shop/code.py")
         )
         assert "UU src/shop/code.py" in conflict.git("status", "--porcelain")
-        assert conflict.update(code=3).stderr.startswith("error: an update of it waits")
+        assert conflict.update(code=3).stderr.startswith("error: an update waits for its conflicts")
         assert conflict.update("--check", code=3)
 
     def test_they_end_with_continue(self, conflict: Shop) -> None:
@@ -401,6 +409,7 @@ class TestConflicts:
     def test_what_was_undone_by_other_means_is_left_alone(self, conflict: Shop) -> None:
         conflict.update(code=3)
         conflict.git("reset", "--hard")
+        assert "clear it away with --abort" in conflict.update(code=3).stderr
         conflict.append("docs/guide.md", "more of mine\n")
         assert "not in the index" in conflict.update("--continue", code=3).stderr
         conflict.update("--abort")
@@ -967,17 +976,17 @@ class TestSurroundings:
     def test_a_project_below_another_is_none_of_its_business(self, shop: Shop) -> None:
         below = shop.path / "services/other"
         shop.fastpg(str(below), *QUIET)
-        shop.git("rm", "-rq", "docs")
+        shop.git("rm", "-rq", "src")
         shop.commit()
         before = tree(below)
         shop.generator.git("mv", "template/old.txt", "template/older.txt")
         shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
-        shop.generator.write("docs/new.md", "new\n")
+        shop.generator.write("src/{{package_name}}/new.py", "new = 1\n")
         shop.generator.release("1.1.0")
         shop.update()
         assert tree(below) == before
         assert "services" not in shop.git("status", "--porcelain")
-        assert not (shop.path / "docs").exists()
+        assert not (shop.path / "src").exists()
 
 
 class TestOwnTests:
@@ -1033,7 +1042,8 @@ class TestCheck:
     def test_a_title_without_words_is_none(self, shop: Shop) -> None:
         shop.generator.edit("CHANGELOG.md", "## Unreleased\n", "## Unreleased\n\n##   \n")
         shop.generator.release("1.1.0")
-        shop.update("--check", code=4)
+        document = shop.updated("--check", code=4)
+        assert (document["files"], document["answers"]) == (None, None)  # nobody has looked
 
 
 class TestCopierAlone:

@@ -123,10 +123,12 @@ class Project:
 
     def must_not_wait(self) -> None:
         """Refuse to begin an update before the last one has ended."""
-        if self.state():
+        if state := self.state():
+            finish = "finish it with --continue, even if you have committed it, or --abort it"
+            undone = "it was undone in the index: clear it away with --abort"
             raise Unsolved(
-                "an update of it waits for you",
-                "finish it with --continue, even if you have committed it, or --abort it",
+                "an update waits for its conflicts to be solved",
+                finish if state.applied and self._is_in_index(state) else undone,
             )
 
     def must_be_clean(self) -> None:

@@ -279,10 +279,13 @@ def _is_anothers(path: str, known: Iterable[str]) -> bool:
 
 
 def _deserted(path: str, base: dict[str, str], ours: dict[str, str]) -> bool:
-    """Whether the user deleted a directory around this path, and all that was in it."""
+    """Whether the user deleted a directory around this path: several files, all that were there.
+
+    Who deletes a single one says nothing about others.
+    """
     around = [f"{parent}/" for parent in PurePosixPath(path).parents][:-1]
     return any(
-        any(known.startswith(place) for known in base)
+        sum(known.startswith(place) for known in base) > 1
         and not any(mine.startswith(place) for mine in ours)
         for place in around
     )

@@ -83,6 +83,8 @@ class Report:
         """What an update did, or would do."""
         if self._json:
             document = asdict(updated) | {"exit_code": updated.exit_code}
+            if updated.status == "available":  # nobody has looked yet
+                document |= {"files": None, "answers": None}
             _write(sys.stdout, json.dumps(document, indent=2))
         elif updated.status == "current":
             self._say(f"{updated.path} is at {updated.target}; there is nothing to do.")
@@ -160,6 +162,7 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
         yield from ("", ("Conflicts:", "bold red"))
         for path, lines in files.conflicts.items():
             yield f"  {path}: {_places(lines)}"
+        yield from ("", f"  tests    {updated.tests}")
     if updated.status == "previewed":
         yield from ("", "Nothing was written.")
     elif files.conflicts:
@@ -182,7 +185,7 @@ def _steps(steps: Mapping[str, str]) -> Iterator[str | tuple[str, str]]:
     if steps:
         yield from ("", ("What is left for you to do:", "bold yellow"))
     for title, text in steps.items():
-        yield from (f"since {title}", text)
+        yield from ("not released yet" if title == "Unreleased" else f"since {title}", text)
 
 
 def _command(updated: "Updated", option: str) -> str:

@@ -116,7 +116,9 @@ def update(request: Request, report: Report) -> Updated:
             names = [*updated.files.added, *updated.files.renamed.values()]
             existing.must_have_room(names)
             result = workshop.result(updated.files)
-            if request.test and not updated.files.conflicts:
+            if request.test and updated.files.conflicts:
+                updated.tests = "not run, since there are conflicts"
+            elif request.test:
                 report.step("Testing what came of it ...")
                 project.test(workshop.path, progress=report.talks)
                 updated.tests = "passed"
