@@ -103,6 +103,28 @@ def test_an_unedited_project_becomes_a_fresh_one(
     assert _kept_current(project) == _kept_current(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize(
+    ("answer", "value"), [("identity", "entra"), ("database_credentials", "aws")]
+)
+def test_another_answer_gives_what_a_fresh_project_has(
+    answer: str,
+    value: str,
+    rendered: Callable[[str, Member], Path],
+    template: Template,
+    tmp_path: Path,
+) -> None:
+    project = tmp_path / "my-service"
+    shutil.copytree(rendered("HEAD", Member()), project)
+    committed(project)
+    for wanted in (value, _answers(project)[answer]):  # and back
+        outcome = updated(project, "HEAD", **{answer: wanted})
+        assert (outcome.exit_code, outcome.files.left_out) == (0, [])
+        answers = {"project_name": "my-service", answer: wanted}
+        render(template, tmp_path / wanted, answers)
+        assert _kept_current(project) == _kept_current(tmp_path / wanted)
+        committed(project)
+
+
 def _answers(project: Path) -> dict[str, str]:
     import yaml
 
