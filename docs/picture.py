@@ -152,9 +152,9 @@ def play(home: Path) -> pyte.Screen:
     session.ask("Name of the service", "bookshelf")
     session.ask("what the service does", f"{CLEAR}Lends books and remembers who has which one")
     session.ask("Author, ", "")
-    session.ask("Where its repository", "")
     session.ask("Continuous integration", DOWN)
     session.ask("access tokens", "")
+    session.ask("proves to PostgreSQL", "")
     session.wait()
     for command in ("cd bookshelf", "uv run -q pytest -q"):  # uv would show where it builds
         session.start(command)
