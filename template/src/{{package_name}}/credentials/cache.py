@@ -73,11 +73,13 @@ class Credentials:
     async def _renew(self) -> Credential:
         try:
             self._held = await self._provider.fetch()
-        except CredentialUnavailable as error:
-            log.warning("credential_unavailable", reason=str(error))
+        except Exception as error:
+            foreseen = isinstance(error, CredentialUnavailable)
+            reason = str(error) if foreseen else type(error).__name__
+            log.warning("credential_unavailable", reason=reason)
             if self._held and self._held.expires_at < math.inf:
                 self._renew_in(_RETRY)
-            raise
+            raise CredentialUnavailable(reason) from None
         else:
             if (left := self._held.expires_at - time.time()) < math.inf:
                 self._renew_in(max(left * _RENEWED_AFTER, _RETRY))

@@ -5,13 +5,16 @@ import math
 import os
 import shlex
 import signal
-from asyncio.subprocess import PIPE
+import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+_MOST = 64 * 1024  # bytes of what a source gives
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def parse(text: str, source: str) -> Credential:
         wrong = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors())
         raise CredentialUnavailable(f"{source} holds no credential: {wrong}") from None
     ends = found.expires_at.timestamp() if found.expires_at else math.inf
+    if ends <= time.time():
+        raise CredentialUnavailable(f"{source} holds a credential that has ended")
     return Credential(found.password, found.user, ends)
 
 
@@ -83,6 +88,9 @@ class File:
     async def fetch(self) -> Credential:
         """Read the file."""
         try:
+            about = self._path.stat()
+            if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST:
+                raise CredentialUnavailable(f"{self._path} is not a small file")
             self._read = self._state()
             text = self._path.read_text("utf-8")
         except OSError as error:
@@ -103,6 +111,15 @@ class File:
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+async def _all(output: asyncio.StreamReader, name: str) -> bytes:
+    said = b""
+    while chunk := await output.read(_MOST):
+        said += chunk
+        if len(said) > _MOST:
+            raise CredentialUnavailable(f"{name} prints more than {_MOST} bytes")
+    return said
+
+
 class Command:
     """A program that prints a credential, which is how everything else plugs in."""
 
@@ -114,27 +131,38 @@ class Command:
     async def fetch(self) -> Credential:
         """Run it, with the variables added to its environment."""
         name = Path(self._arguments[0]).name
+        # A pipe of ours: for the end of its own, asyncio would wait without a limit.
+        reader, writer = os.pipe()
+        output = asyncio.StreamReader(_MOST)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reader, "rb", 0)
+        )
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._arguments,
-                stdout=PIPE,
+                stdout=writer,
                 env=os.environ | self._variables,
                 start_new_session=True,
             )
         except OSError as error:
+            pipe.close()
             raise CredentialUnavailable(f"{name}: {error.strerror}") from None
+        finally:
+            os.close(writer)
         try:
             async with asyncio.timeout(self._timeout):
-                output, _ = await process.communicate()
+                said = await _all(output, name)
+                await process.wait()
         except TimeoutError:
             raise CredentialUnavailable(f"{name} took more than {self._timeout:g} s") from None
         finally:
+            pipe.close()
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
                 await process.wait()
         if process.returncode:
             raise CredentialUnavailable(f"{name} ended with {process.returncode}")
-        return parse(output.decode("utf-8", "replace"), name)
+        return parse(said.decode("utf-8", "replace"), name)
 
     def changed(self) -> bool:
         """Only the program knows."""

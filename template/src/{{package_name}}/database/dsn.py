@@ -34,6 +34,8 @@ def normalise(url: str) -> str:
     """
     if "#" in url:
         raise ValueError("holds a '#'; in a password it is written %23")
+    if "%00" in url:
+        raise ValueError("holds a NUL character")
     try:
         parts = urlsplit(url.strip())
         query = parts.query
@@ -45,6 +47,7 @@ def normalise(url: str) -> str:
         ) from None
     if parts.scheme not in _SCHEMES:
         raise ValueError("must start with postgresql://")
+    _check_once(parts, [name for name, _ in parameters])
     return _joined(parts._replace(query=_query(parameters)))
 
 
@@ -116,6 +119,15 @@ def _query(parameters: list[tuple[str, str]]) -> str:
             known = ", ".join(sorted(_UNDERSTOOD))
             raise ValueError(f"has a parameter that is not understood; known are {known}")
     return urlencode(kept, quote_via=quote, safe="/,")
+
+
+def _check_once(parts: SplitResult, names: list[str]) -> None:
+    """Of two hosts, or two users, libpq takes the one and asyncpg the other."""
+    login, _, places = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    given = {"host": places, "user": user, "password": password, "dbname": parts.path[1:]}
+    if "@" in login or len(set(names)) < len(names) or any(given.get(name) for name in names):
+        raise ValueError("says something twice, such as its host or its user")
 
 
 def _check_places(netloc: str, ports: str) -> None:

@@ -64,11 +64,6 @@ class Login:
         """When its credential ends, in seconds since the epoch."""
         return (await self._credentials.current()).expires_at if self._credentials else math.inf
 
-    async def user(self) -> str:
-        """Its name, of which the source of its credential has the last word."""
-        credential = await self._credentials.current() if self._credentials else None
-        return (credential and credential.user) or dsn.variables(self._url).get("PGUSER", "")
-
     @property
     def place(self) -> str:
         """Host and port, as the URL has them."""
@@ -78,9 +73,10 @@ class Login:
     @property
     def weakness(self) -> str | None:
         """Why somebody else might pose as the server."""
-        if not dsn.is_elsewhere(self._url) or self.sslmode in {None, "verify-full"}:
+        if not dsn.is_elsewhere(self._url) or self.sslmode == "verify-full":
             return None
-        return f"{self.place} need not prove who it is: its URL asks for sslmode={self.sslmode}"
+        asked = f"its URL asks for sslmode={self.sslmode}" if self.sslmode else "its URL names none"
+        return f"{self.place or 'the server'} need not prove who it is: {asked}"
 
     def close(self) -> None:
         """Renew its credential no more."""
@@ -129,8 +125,10 @@ def _tls(url: str, mode: str | None, ca_file: Path | None) -> dict[str, Any]:
     asyncpg knows no certificates but those of a file that has to be there.
     """
     parameters = dict(parse_qsl(urlsplit(url).query))
-    if mode not in {"verify-ca", "verify-full"} or "sslrootcert" in parameters:
+    if mode not in {"verify-ca", "verify-full"}:
         return {}
+    if "sslrootcert" in parameters:
+        return {"ssl": mode}  # or asyncpg, which knows that file, would do without TLS
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
