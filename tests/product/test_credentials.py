@@ -203,7 +203,8 @@ def test_two_logins_take_turns_under_load(
     assert logins == ["my_service_app_b", "my_service_app"] * 2
     secret = json.loads(file.read_text())["password"]
     assert secret not in f"{printed}{said}{(guarded.directory / 'log').read_text()}"
-    variables |= PASSWORD
+    place = url(guarded, "localhost", "?sslmode=verify-full", password=f":{secret}")
+    variables |= {**PASSWORD, "DATABASE_URL": place}
     for name in ("DATABASE_PASSWORD_FILE", "DATABASE_OWNER_PASSWORD_FILE"):
         del variables[name]
     rotated = plain_service.run(*DB, "rotate", **variables)

@@ -8,6 +8,7 @@ import signal
 import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -158,7 +159,8 @@ class Command:
         finally:
             pipe.close()
             if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+                with suppress(ProcessLookupError):  # it may have ended just now
+                    os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
                 await process.wait()
         if process.returncode:
             raise CredentialUnavailable(f"{name} ended with {process.returncode}")
