@@ -8,7 +8,7 @@ from unittest import mock
 
 
 def ours(login: dict[str, Any]) -> str:
-    from credentials.aws import Keys, presigned  # type: ignore[import-not-found]
+    from credentials.aws import Keys, presigned  # type: ignore[import-not-found]  # where argv says
 
     keys = Keys.model_validate(
         {
@@ -38,7 +38,7 @@ def theirs(login: dict[str, Any], session: Any) -> str:
 
 
 if __name__ == "__main__":
-    import botocore.session  # type: ignore[import-not-found]
+    import botocore.session  # type: ignore[import-not-found]  # here only by `uv run --with`
 
     sys.path.insert(0, sys.argv[1])
     session = botocore.session.Session()

@@ -114,7 +114,7 @@ def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
 def test_a_server_without_tls_gets_no_password(guarded: Cluster, plain_service: Service) -> None:
     guarded.query("ALTER SYSTEM SET ssl = off")
     guarded.query("SELECT pg_reload_conf()")
-    place = url(guarded, "0.0.0.0")  # noqa: S104  (as above)
+    place = url(guarded, "0.0.0.0")  # noqa: S104  (nobody binds to it)
     with pytest.raises(AssertionError, match="rejected SSL upgrade"):
         plain_service.run(*DB, "whoami", **PASSWORD, DATABASE_URL=place)
 
@@ -338,7 +338,7 @@ def test_tokens_for_rds_are_those_of_the_sdk(tmp_path: Path) -> None:
     package = Path(__file__).parents[2] / "template/src/{{package_name}}/credentials"
     shutil.copytree(package, tmp_path / "credentials")
     seed = secrets.randbits(32)
-    logins = [_login(random.Random(seed + number)) for number in range(300)]  # noqa: S311
+    logins = [_login(random.Random(seed + number)) for number in range(300)]  # noqa: S311  (test data)
     needed = [f"--with={name}" for name in ("botocore", "httpx", "pydantic")]
     done = subprocess.run(
         ["uv", "run", "--no-project", *needed, "python", Path(rds_tokens.__file__), tmp_path],

@@ -73,7 +73,7 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             with suppress(ConnectionError):  # who has had enough hangs up
                 self._answer(endpoint.behaviour(asked))
 
-        do_PUT = do_POST = do_GET  # noqa: N815 - as the base class has it
+        do_PUT = do_POST = do_GET  # noqa: N815  (http.server looks for these names)
 
         def _answer(self, answer: Answer) -> None:
             if answer.silent:
