@@ -83,6 +83,23 @@ def certify(name: Path, subject: str, authority: Path | None = None) -> None:
     Path(f"{name}.pem").chmod(0o644)
 
 
+def revoke(name: Path) -> Path:
+    """The authority's list of certificates that are void, with this one in it."""
+    directory = name.parent
+    (directory / "index").write_text("")
+    settings = directory / "authority.conf"
+    settings.write_text(
+        "[ca]\ndefault_ca = us\n"
+        f"[us]\ndatabase = {directory}/index\ndefault_md = sha256\ndefault_crl_days = 2\n"
+        f"certificate = {directory}/ca.pem\nprivate_key = {directory}/ca.key\n"
+    )
+    revoked = directory / "revoked.pem"
+    for request in (["-revoke", f"{name}.pem"], ["-gencrl", "-out", str(revoked)]):
+        command = ["openssl", "ca", "-config", str(settings), *request]
+        subprocess.run(command, check=True, capture_output=True)
+    return revoked
+
+
 def url(cluster: Cluster, host: str, parameters: str = "", password: str = f":{CANARY}") -> str:
     return f"postgresql://my_service_app{password}@{host}:{cluster.port}/postgres{parameters}"
 
@@ -99,12 +116,14 @@ def test_a_server_elsewhere_is_verified_unless_the_url_says_otherwise(
     assert ", server verified" in whoami("localhost", "?sslmode=verify-full")
     assert ", authority verified" in whoami("127.0.0.1", "?sslmode=verify-ca")
     assert ", authority verified" in whoami("127.0.0.1", "?sslmode=require")
+    revoked = f"?sslmode=verify-full&sslcrl={revoke(guarded.directory / 'server')}"
     # 0.0.0.0 leads to loopback, which only the system knows.
     for host, parameters, authority, complaint in (
         ("localhost", "?sslmode=verify-full", "other", "certificate verify failed"),
         ("127.0.0.1", "?sslmode=verify-full", "ca", "not valid for '127.0.0.1'"),
         ("0.0.0.0", "", "ca", "not valid for '0.0.0.0'"),  # noqa: S104  (nobody binds to it)
         ("127.0.0.1", "?sslmode=require", "other", "certificate verify failed"),
+        ("localhost", revoked, "ca", "certificate revoked"),
     ):
         with pytest.raises(AssertionError, match=complaint) as refusal:
             whoami(host, parameters, authority)

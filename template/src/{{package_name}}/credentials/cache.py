@@ -10,8 +10,9 @@ from .provider import Credential, CredentialProvider, CredentialUnavailable
 
 _RENEWED_AFTER = 0.75  # of the time that it is valid
 _RETRY = 5.0  # seconds until a renewal that failed is tried again
-_PATIENCE = 1.0  # seconds for a file to get the password that the database has already
+_PATIENCE = 1.0  # seconds for a source to get the password that the database has already
 _POLL = 0.05
+_PAUSE = 0.5  # seconds between two fetches of what is missing or refused
 
 log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ class Credentials:
         self._held: Credential | None = None
         self._fetching: asyncio.Task[Credential] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._failure: str | None = None
+        self._asked_at = -math.inf
 
     async def current(self) -> Credential:
         """The credential that is valid now; from the source only if there is no other way.
@@ -32,9 +35,12 @@ class Credentials:
             CredentialUnavailable: there is none.
         """
         held = self._held if self._held and self._held.expires_at > time.time() else None
-        if held and not self._provider.changed():
+        changed = self._provider.changed()
+        if held and not changed:
             return held
         try:
+            if self._failure and self._has_just_asked() and not changed:
+                raise CredentialUnavailable(self._failure)
             return await asyncio.shield(self._fetch())
         except CredentialUnavailable:
             if held is None:
@@ -47,13 +53,12 @@ class Credentials:
         Raises:
             CredentialUnavailable: there is none any more.
         """
-        found = await self.current()
-        if found == refused:
-            found = await asyncio.shield(self._fetch())
         deadline = time.monotonic() + _PATIENCE
-        while found == refused and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL)
-            found = await self.current()
+        while (found := await self.current()) == refused and time.monotonic() < deadline:
+            if self._has_just_asked():
+                await asyncio.sleep(_POLL)
+            else:
+                await asyncio.shield(self._fetch())
         return found
 
     def close(self) -> None:
@@ -62,6 +67,9 @@ class Credentials:
             self._timer.cancel()
         if self._fetching:
             self._fetching.cancel()
+
+    def _has_just_asked(self) -> bool:
+        return time.monotonic() - self._asked_at < _PAUSE
 
     def _fetch(self) -> asyncio.Task[Credential]:
         """The one attempt that all wait for, whoever gives up meanwhile."""
@@ -73,19 +81,21 @@ class Credentials:
     async def _renew(self) -> Credential:
         try:
             self._held = await self._provider.fetch()
+            self._failure = None
         except Exception as error:
             foreseen = isinstance(error, CredentialUnavailable)
-            reason = str(error) if foreseen else type(error).__name__
-            log.warning("credential_unavailable", reason=reason)
+            self._failure = str(error) if foreseen else type(error).__name__
+            log.warning("credential_unavailable", reason=self._failure)
             if self._held and self._held.expires_at < math.inf:
                 self._renew_in(_RETRY)
-            raise CredentialUnavailable(reason) from None
+            raise CredentialUnavailable(self._failure) from None
         else:
             if (left := self._held.expires_at - time.time()) < math.inf:
                 self._renew_in(max(left * _RENEWED_AFTER, _RETRY))
             return self._held
         finally:
             self._fetching = None
+            self._asked_at = time.monotonic()
 
     def _renew_in(self, seconds: float) -> None:
         if self._timer:

@@ -17,6 +17,7 @@ _UNDERSTOOD = frozenset({
 })  # fmt: skip
 _PLACE = re.compile(r"(\[[^]]*\]|[^:\[\]]*)(?::(\d*))?")
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 # Parameters of libpq that ask for nothing which the settings of this service do not decide.
 _IGNORED = frozenset({
     "connect_timeout", "client_encoding", "fallback_application_name", "gssencmode",
@@ -113,6 +114,8 @@ def _query(parameters: list[tuple[str, str]]) -> str:
             raise ValueError("asks for channel_binding=require, which asyncpg cannot do")
         if name == "sslmode" and value not in _SSL_MODES:
             raise ValueError(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+        if name.endswith("_protocol_version") and value not in _TLS_VERSIONS:
+            raise ValueError(f"has a {name} that is none of {', '.join(_TLS_VERSIONS)}")
         if name in _UNDERSTOOD:
             kept.append((name, value))
         elif name not in _IGNORED and name != "channel_binding":

@@ -135,8 +135,23 @@ def _tls(url: str, mode: str | None, ca_file: Path | None) -> dict[str, Any]:
         raise SettingsError("DATABASE_CA_FILE: holds no certificates in PEM") from None
     context.check_hostname = mode == "verify-full"
     context.set_alpn_protocols(["postgresql"])
+    try:
+        _ask_of(context, parameters)
+    except OSError as error:
+        reason = error.strerror or "no certificate, key or list of revocations"
+        raise SettingsError(f"DATABASE_URL: a file of its sslcert or sslcrl: {reason}") from None
+    return {"ssl": context}
+
+
+def _ask_of(context: ssl.SSLContext, parameters: dict[str, str]) -> None:
+    """Apply what else a URI says of TLS."""
     if "sslcert" in parameters:
         context.load_cert_chain(
             parameters["sslcert"], parameters.get("sslkey"), parameters.get("sslpassword", "")
         )
-    return {"ssl": context}
+    if "sslcrl" in parameters:
+        context.load_verify_locations(parameters["sslcrl"])
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    for end in ("min", "max"):
+        if version := parameters.get(f"ssl_{end}_protocol_version"):
+            setattr(context, f"{end}imum_version", ssl.TLSVersion[version.replace(".", "_")])
