@@ -8,11 +8,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -33,17 +35,32 @@ CANARY = "c4n4ry"
 PASSWORD = {"DATABASE_CREDENTIALS": "password"}
 
 
+ServiceOf = Callable[[str], Service]
+
+
 @pytest.fixture(scope="module")
-def plain_service() -> Iterator[Service]:
-    """A service without callers; its connections are replaced five times in a second."""
+def service_of() -> Iterator[ServiceOf]:
+    """Services without callers, by source; connections are replaced five times in a second."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        answers = {"identity": "none", "database_credentials": "oauth"}
-        service = create(Member(answers=answers), Path(name), "--no-lock")
-        engine = service.package / "database/engine.py"
-        assert "pool_recycle=1800" in engine.read_text()
-        engine.write_text(engine.read_text().replace("pool_recycle=1800", "pool_recycle=0.2"))
-        service.run("uv", "sync", "--quiet")
-        yield service
+
+        @cache
+        def made(kind: str) -> Service:
+            answers = {"identity": "none", "database_credentials": kind}
+            parent = Path(name) / kind
+            parent.mkdir()
+            service = create(Member(answers=answers), parent, "--no-lock")
+            engine = service.package / "database/engine.py"
+            assert "pool_recycle=1800" in engine.read_text()
+            engine.write_text(engine.read_text().replace("pool_recycle=1800", "pool_recycle=0.2"))
+            service.run("uv", "sync", "--quiet")
+            return service
+
+        yield made
+
+
+@pytest.fixture
+def plain_service(service_of: ServiceOf) -> Service:
+    return service_of("oauth")
 
 
 @pytest.fixture
@@ -232,12 +249,21 @@ def test_two_logins_take_turns_under_load(
     assert "login        my_service_app_b\n" in plain_service.run(*DB, "whoami", **variables)
 
 
+# Who is known: a client of OAuth, whoever comes from a machine at Google, or an app at Azure.
+PROOFS = {
+    "Authorization": f"Basic {b64encode(f'service:{CANARY}-client'.encode()).decode()}",
+    "Metadata-Flavor": "Google",
+    "X-IDENTITY-HEADER": f"{CANARY}-client",
+}
+
+
 class TokenEndpoint:
     """Knows one client, whose token is the password of the login; and may be away."""
 
     def __init__(self) -> None:
         self.lifetime = 40
         self.asked = 0
+        self.broken = False
         self._server: ThreadingHTTPServer | None = None
         self._port = 0
 
@@ -245,15 +271,19 @@ class TokenEndpoint:
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
+            def do_GET(self) -> None:
                 endpoint.asked += 1
-                expected = b64encode(f"service:{CANARY}-client".encode()).decode()
-                known = self.headers["Authorization"] == f"Basic {expected}"
+                given = {self.headers[name] for name in PROOFS}
                 token = {"access_token": CANARY, "token_type": "Bearer"}
+                known = given & set(PROOFS.values()) and not endpoint.broken
                 answer = token | {"expires_in": endpoint.lifetime} if known else {"error": CANARY}
                 self.send_response(200 if known else 401)
+                self.send_header("Metadata-Flavor", "Google")
                 self.end_headers()
                 self.wfile.write(json.dumps(answer).encode())
+
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -335,6 +365,91 @@ async def _refusal(base: str, endpoint: TokenEndpoint) -> httpx.Response:
         while (await client.get("/notes")).status_code != 200:
             await asyncio.sleep(0.05)
     return refusal
+
+
+DUMP = """
+from my_service.settings import load
+settings = load()
+print(settings, repr(settings), vars(settings), settings.model_dump(), settings.model_dump_json())
+"""
+
+
+@pytest.mark.parametrize("kind", ["password", "file", "command", *TOKENS])
+def test_a_secret_shows_nowhere(
+    kind: str, guarded: Cluster, service_of: ServiceOf, tmp_path: Path
+) -> None:
+    """Not while all is well, nor when it is refused, nor when the source gives nonsense."""
+    service = service_of(kind if kind in TOKENS else "oauth")
+    file = tmp_path / "secret"
+    _replace(file, CANARY)
+
+    def seen(base: str) -> tuple[int, str]:
+        answers = [httpx.get(f"{base}{path}", timeout=30) for path in ("/notes", "/readyz")]
+        who = [_end(service, *DB, "whoami", *option, **variables) for option in ([], ["--json"])]
+        texts = [f"{answer.headers}{answer.text}" for answer in answers]
+        return answers[0].status_code, "\n".join([*texts, *who])
+
+    with token_endpoint() as endpoint:
+        endpoint.lifetime = 3
+        variables = _of_kind(kind, endpoint, file, guarded)
+        with running(*SERVE, cwd=service.path, ready=SERVING, **variables) as serving:
+            good = seen(serving.said)
+            processes = subprocess.run(
+                ["ps", "-ww", "-eo", "args"], check=True, capture_output=True, text=True
+            ).stdout
+            guarded.query(f"ALTER ROLE my_service_app PASSWORD 'not-the-{kind}-one'")
+            time.sleep(0.5)
+            refused = seen(serving.said)
+            endpoint.broken = True
+            file.write_text(f"{CANARY}\n{CANARY}")
+            time.sleep(3)
+            broken = seen(serving.said)
+            log = serving.output()
+    expected = [503, 503, 503] if kind == "aws" else [200, 503, 503]  # no RDS verifies its tokens
+    assert [status for status, _ in (good, refused, broken)] == expected
+    assert "my-service serve" in processes
+    dumped = service.run("uv", "run", "python", "-c", DUMP, **variables)
+    assert "my_service_app" not in dumped  # it is part of the URL
+    helped = service.run(*DB, "--help", **variables) + service.run(*SERVE, "--help", **variables)
+    everything = f"{good}{refused}{broken}{processes}{log}{dumped}{helped}"
+    assert CANARY not in everything
+    assert "X-Amz-Signature" not in everything
+
+
+def _end(service: Service, *command: str, **variables: str) -> str:
+    """What a command prints, also when it fails."""
+    try:
+        return service.run(*command, **variables)
+    except AssertionError as failure:
+        return str(failure)
+
+
+def _of_kind(kind: str, endpoint: TokenEndpoint, file: Path, cluster: Cluster) -> dict[str, str]:
+    host = endpoint.url.split("/")[2]
+    password = f":{CANARY}" if kind == "password" else ""
+    chosen = {
+        "file": {"DATABASE_PASSWORD_FILE": str(file)},
+        "command": {"DATABASE_CREDENTIAL_COMMAND": f"cat {file}"},
+        "oauth": {
+            "DATABASE_OAUTH_TOKEN_URL": endpoint.url,
+            "DATABASE_OAUTH_CLIENT_ID": "service",
+            "DATABASE_OAUTH_CLIENT_SECRET": f"{CANARY}-client",
+        },
+        "gcp": {"GCE_METADATA_HOST": host},
+        "azure": {"IDENTITY_ENDPOINT": endpoint.url, "IDENTITY_HEADER": f"{CANARY}-client"},
+        "aws": {
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": CANARY,
+            "AWS_SESSION_TOKEN": f"{CANARY}-session",
+        },
+    }
+    return {
+        "DATABASE_URL": url(cluster, "localhost", "?sslmode=verify-full", password=password),
+        "DATABASE_CA_FILE": str(cluster.directory / "ca.pem"),
+        "DATABASE_CREDENTIALS": kind,
+        **chosen.get(kind, {}),
+    }
 
 
 @pytest.mark.parametrize("kind", TOKENS)
