@@ -21,7 +21,7 @@ PYPROJECT, CHANGELOG = ROOT / "pyproject.toml", ROOT / "CHANGELOG.md"
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 ANSWERS: tuple[list[str], ...] = (
     ["--data=identity=none", "--data=ci=none"],
-    ["--data=identity=keycloak"],
+    ["--data=identity=keycloak", "--data=database_credentials=azure"],
     [],
 )
 
