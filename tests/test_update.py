@@ -1024,14 +1024,24 @@ class TestOwnTests:
         shop.commit()
         return shop
 
-    def test_a_merge_that_fails_them_is_not_applied(self, tested: Shop) -> None:
+    @pytest.mark.parametrize(
+        ("notes", "remedy"),
+        [
+            ("- News.\n", "apply it without --test, and mend it"),
+            ("### Steps\n\n1. Do.\n", "take the steps that --dry-run shows"),
+        ],
+    )
+    def test_a_merge_that_fails_them_is_not_applied(
+        self, tested: Shop, notes: str, remedy: str
+    ) -> None:
         tested.generator.edit("template/old.txt", "old", "broken")
-        tested.generator.release("1.1.0")
+        tested.generator.release("1.1.0", notes)
         before = sorted(tested.path.rglob("*"))
         failed = tested.fastpg("update", str(tested.path), "--test", env=tested.env)
         assert failed.returncode == 1
         assert "was not applied" in failed.stderr
         assert "An broken file" in failed.stderr
+        assert remedy in failed.stderr
         assert sorted(tested.path.rglob("*")) == before
         assert tested.git("status", "--porcelain") == ""
 

@@ -36,14 +36,17 @@ def lock(project: Path, remedy: str, *, progress: bool) -> str:
     return "done"
 
 
-def test(project: Path, *, progress: bool) -> None:
-    """Run the project's own tests."""
+def test(project: Path, *, progress: bool, steps: bool) -> None:
+    """Run the project's own tests, which may need the steps that a person has yet to take."""
     command = _run(uv_command(), "run", "pytest", project=project, shown=progress)
     if command.returncode != 0:
         said = os.fsdecode(command.stdout or b"").strip().splitlines()
+        remedy = "apply it without --test, and mend it"
+        if steps:
+            remedy = "apply it without --test, take the steps that --dry-run shows, test again"
         raise FastpgNewError(
             "the project's tests fail on the merge, which was not applied",
-            "".join(said[-1:]) or "see above; without --test it can be applied and mended",
+            f"{''.join(said[-1:]) or 'see above'}; {remedy}",
         )
 
 

@@ -120,7 +120,7 @@ def update(request: Request, report: Report) -> Updated:
                 updated.tests = "not run, since there are conflicts"
             elif request.test:
                 report.step("Testing what came of it ...")
-                project.test(workshop.path, progress=report.talks)
+                project.test(workshop.path, progress=report.talks, steps=bool(updated.steps))
                 updated.tests = "passed"
             if request.dry_run:
                 updated.status = "previewed"
