@@ -1,0 +1,441 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["fastpg-new", "psutil>=7", "psycopg[binary]>=3.2"]
+#
+# [tool.uv.sources]
+# fastpg-new = { path = "..", editable = true }
+# ///
+"""How fast a generated service is, beside the limit and beside what people use.
+
+`uv run benchmarks/service.py` takes a quarter of an hour and needs `wrk` (apt install wrk). All
+subjects run on one PostgreSQL, one after the other in each round, over Unix sockets and loopback.
+"""
+
+import argparse
+import http.client
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import psutil
+import psycopg
+
+HERE = Path(__file__).parent
+ROWS = 1000
+CONNECTIONS = 16
+POOL_SIZE = 8
+COUNTED = 50  # requests, for what is counted and not timed
+
+# One table for those that bring none, with the columns and indexes that the service's has.
+TABLES = """
+    CREATE ROLE anybody;
+    CREATE TABLE users (name text PRIMARY KEY, is_active boolean NOT NULL);
+    INSERT INTO users VALUES ('ada', true);
+    CREATE TABLE notes (
+        id uuid PRIMARY KEY DEFAULT uuidv7(),
+        owner text NOT NULL,
+        title text NOT NULL,
+        body text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        UNIQUE (owner, title)
+    );
+    CREATE INDEX ON notes (owner, id);
+    GRANT ALL ON ALL TABLES IN SCHEMA public TO anybody;
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One kind of request."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    body: str = ""
+
+
+ALIVE = Request("livez", "GET", "/livez", 200)
+LOGIN = Request("token", "GET", "/token", 200)
+ONE = Request("first", "GET", "/notes?limit=1", 200)
+
+
+def requests(note: str) -> list[Request]:
+    """What is measured, of a note that is there."""
+    text = "x" * 200
+    return [
+        Request("read", "GET", f"/notes/{note}", 200),
+        Request("page of 50", "GET", "/notes?limit=50", 200),
+        Request("create", "POST", "/notes", 201, f'{{"title": "made %d", "body": "{text}"}}'),
+        Request("conflict", "POST", "/notes", 409, f'{{"title": "row 1", "body": "{text}"}}'),
+        Request("update", "PATCH", f"/notes/{note}", 200, f'{{"body": "{text}"}}'),
+        ALIVE,
+    ]
+
+
+@dataclass
+class Subject:
+    """What is measured: a program that serves notes, and its database."""
+
+    name: str
+    database: str
+    command: list[str]
+    cwd: Path
+    user: str = "postgres"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    token: str = ""
+    has_login: bool = False
+    """It issues its tokens itself."""
+
+
+class Sample(NamedTuple):
+    """Of one subject, one kind of request and one round."""
+
+    per_second: float
+    p50: float
+    """Microseconds, as all that follows."""
+    p99: float
+    own_cpu: float
+    """Of the service's process, per request."""
+    database_cpu: float
+
+
+@dataclass
+class Running:
+    """A subject that serves."""
+
+    subject: Subject
+    port: int
+    process: psutil.Process
+    started_in: float
+    """Seconds until it had read a note."""
+    note: str = ""
+
+    def ask(self, request: Request) -> bytes:
+        """One request, whose status has to be the one that is expected."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        body = request.body.replace("%d", str(-next(_numbers))) or None
+        headers = {"Authorization": f"Bearer {self.subject.token}"} if self.subject.token else {}
+        if body:
+            headers["Content-Type"] = "application/json"
+        connection.request(request.method, request.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if answer.status != request.status:
+            sys.exit(f"{self.subject.name}: {request} was answered {answer.status} {content!r}")
+        return content
+
+
+class Backdrop:
+    """PostgreSQL, the provider of tokens, and the proxies."""
+
+    def __init__(self, service: Path, databases: list[str]) -> None:
+        command = [str(service / ".venv/bin/python"), str(HERE / "backdrop.py"), *databases]
+        self._process = subprocess.Popen(
+            command, cwd=service, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._input = cast("IO[str]", self._process.stdin)
+        self._output = cast("IO[str]", self._process.stdout)
+        found = self._line()
+        self.environment: dict[str, str] = found["environment"] | {"JWKS": found["jwks"]}
+        self.token: str = found["token"]
+        self._sockets: str = found["sockets"]
+        self._ports: dict[str, int] = found["ports"]
+        self._postmaster = psutil.Process(found["postmaster"])
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        """By its socket."""
+        return self._sockets.replace("%7Bdatabase%7D", database).replace("%7Buser%7D", user)
+
+    def proxied(self, database: str, user: str) -> str:
+        """The same by a proxy that counts."""
+        return f"postgresql://{user}@127.0.0.1:{self._ports[database]}/{database}"
+
+    def round_trips(self, database: str) -> int:
+        """So far, through the proxy."""
+        print(file=self._input, flush=True)
+        return int(self._line()[database])
+
+    def cpu(self) -> float:
+        """Seconds that the server's processes have used."""
+        return sum(map(cpu, self._postmaster.children()))
+
+    def close(self) -> None:
+        """Stop all of it."""
+        self._input.close()
+        self._process.wait(60)
+
+    def _line(self) -> Any:
+        return json.loads(self._output.readline())
+
+
+def cpu(process: psutil.Process) -> float:
+    """Seconds of user and system time."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    """A command that has to succeed."""
+    done = subprocess.run(
+        command, cwd=cwd, env=clean(env or {}), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        sys.exit(f"{command} failed:\n{done.stdout}{done.stderr}")
+
+
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a subject: nothing of ours but what programs and packages need."""
+    dropped = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return kept | dict(environment)
+
+
+def create(parent: Path, name: str, identity: str) -> Path:
+    """A service, generated from this checkout."""
+    project = parent / name
+    options = ["--defaults", "--no-git", "--quiet", f"--data=identity={identity}"]
+    run(sys.executable, "-m", "fastpg_new", str(project), *options, cwd=parent)
+    run("uv", "sync", "--quiet", cwd=project)
+    return project
+
+
+def subjects(backdrop: Backdrop, services: Mapping[str, Path]) -> list[Subject]:
+    """The limit, the services, and the popular shapes."""
+    python = ["uv", "run", "--quiet", "--script"]
+
+    def other(name: str, token: str = "", *, has_login: bool = False) -> Subject:
+        command = [*python, str(HERE / f"subjects/{name}.py")]
+        keys = {"JWKS": backdrop.environment["JWKS"]}
+        return Subject(name, "others", command, HERE, "postgres", keys, token, has_login)
+
+    def service(name: str, database: str, token: str = "") -> Subject:
+        project = services[database]
+        command = [str(project / ".venv/bin" / database), "serve"]
+        environment = backdrop.environment if token else {}
+        return Subject(name, database, command, project, f"{database}_app", environment, token)
+
+    return [
+        other("limit"),
+        service("service", "identified", backdrop.token),
+        service("service without identity", "plain"),
+        other("raw"),
+        other("usual", backdrop.token),
+        other("threads", has_login=True),
+    ]
+
+
+@contextmanager
+def serving(
+    subject: Subject, backdrop: Backdrop, *, counting: Path | None = None
+) -> Iterator[Running]:
+    """Run a subject until the block ends; it has answered when the block begins.
+
+    Its round trips and calls are counted, the latter in a file, if there is one for it.
+    """
+    port = free_port()
+    address = backdrop.proxied if counting else backdrop.url
+    environment = {
+        "PORT": str(port),
+        "POOL_SIZE": str(POOL_SIZE),
+        "DATABASE_URL": address(subject.database, subject.user),
+        **subject.environment,
+    }
+    if counting:
+        environment |= {"PYTHONPATH": str(HERE / "counting"), "CALLS": str(counting)}
+    with tempfile.TemporaryFile() as log:
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            subject.command, cwd=subject.cwd, env=clean(environment), stdout=log, stderr=log
+        )
+        try:
+            running = Running(subject, port, psutil.Process(child.pid), 0)
+            wait_for(running, child, log)
+            if subject.has_login:
+                subject.token = json.loads(running.ask(LOGIN))["access_token"]
+            running.note = json.loads(running.ask(ONE))["items"][0]["id"]
+            running.started_in = time.perf_counter() - started
+            if subject.command[0] == "uv":  # which waits for the one that serves
+                (running.process,) = running.process.children()
+            yield running
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(60)
+
+
+def wait_for(running: Running, child: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
+    """Until it accepts connections."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            running.ask(ALIVE)
+        except OSError:
+            if child.poll() is not None or time.monotonic() > deadline:
+                log.seek(0)
+                sys.exit(f"{running.subject.name} does not serve:\n{log.read().decode()}")
+            time.sleep(0.01)
+        else:
+            return
+
+
+def free_port() -> int:
+    """One that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+_numbers = itertools.count(1)
+
+
+def measure(
+    running: Running, request: Request, backdrop: Backdrop, seconds: float, connections: int
+) -> Sample:
+    """Load of one kind."""
+    before = cpu(running.process), backdrop.cpu()
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "requests.lua")]
+    command += [f"http://127.0.0.1:{running.port}", "--"]
+    command += [request.method, request.path, running.subject.token, request.body]
+    command += [str(next(_numbers))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    own, database = cpu(running.process) - before[0], backdrop.cpu() - before[1]
+    expected = found["requests"] if request.status >= 400 else 0
+    if found["broken"] or found["refused"] != expected:
+        sys.exit(f"{running.subject.name}, {request.name}: {done.stdout}")
+    return Sample(
+        per_second=found["requests"] / found["microseconds"] * 1e6,
+        p50=found["p50"],
+        p99=found["p99"],
+        own_cpu=own / found["requests"] * 1e6,
+        database_cpu=database / found["requests"] * 1e6,
+    )
+
+
+def count(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, tuple[float, float]]:
+    """By the kind of request its round trips and its calls of Python functions."""
+    file = scratch / "calls"
+    found = {}
+    with serving(subject, backdrop, counting=file) as running:
+
+        def counted() -> tuple[int, int]:
+            file.unlink(missing_ok=True)
+            running.process.send_signal(signal.SIGUSR1)
+            while not file.exists():
+                time.sleep(0.001)
+            return backdrop.round_trips(subject.database), int(file.read_text())
+
+        for request in requests(running.note):
+            for _ in range(10):  # each connection prepares its statements
+                running.ask(request)
+            before = counted()
+            for _ in range(COUNTED):
+                running.ask(request)
+            after = counted()
+            trips, calls = ((b - a) / COUNTED for a, b in zip(before, after, strict=True))
+            found[request.name] = trips, calls
+    return found
+
+
+def prepare(backdrop: Backdrop, services: Mapping[str, Path]) -> None:
+    """Roles, tables and rows."""
+    with psycopg.connect(backdrop.url("others"), autocommit=True) as connection:
+        connection.execute(TABLES)
+    for name, project in services.items():
+        environment = backdrop.environment | {
+            "DATABASE_OWNER_URL": backdrop.url(name),
+            "DATABASE_URL": backdrop.url(name, f"{name}_app"),
+        }
+        for command in ("roles", "upgrade"):
+            run(f".venv/bin/{name}", "db", command, cwd=project, env=environment)
+    for name, columns, values in (
+        ("others", "owner", "'ada'"),
+        ("plain", "", ""),
+        ("identified", "tenant, owner", "'', 'ada'"),
+    ):
+        fill(backdrop.url(name), columns, values, ROWS)
+
+
+def fill(url: str, columns: str, values: str, rows: int) -> None:
+    """Replace the notes by so many."""
+    comma = ", " if columns else ""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("TRUNCATE notes")
+        connection.execute(
+            f"INSERT INTO notes ({columns}{comma}title, body)"
+            f" SELECT {values}{comma}'row ' || n, repeat('x', 200)"
+            f" FROM generate_series(1, {rows}) AS n"
+        )
+        connection.execute("VACUUM ANALYZE notes")
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=2, help="of load, for each cell and round")
+    parser.add_argument("--only", nargs="*", help="names of subjects")
+    arguments = parser.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("error: there is no wrk\nhint: apt install wrk")
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        services = {
+            name: create(scratch, name, identity)
+            for name, identity in (("identified", "oidc"), ("plain", "none"))
+        }
+        backdrop = Backdrop(services["identified"], ["identified", "plain", "others"])
+        stack.callback(backdrop.close)
+        prepare(backdrop, services)
+        chosen = [
+            subject
+            for subject in subjects(backdrop, services)
+            if not arguments.only or subject.name in arguments.only
+        ]
+        counts = {subject.name: count(subject, backdrop, scratch) for subject in chosen}
+        samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+        all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
+        for number in range(arguments.rounds + 1):
+            for kind in range(6):
+                for running in all_running:
+                    request = requests(running.note)[kind]
+                    seconds = arguments.seconds if number else 1
+                    sample = measure(running, request, backdrop, seconds, CONNECTIONS)
+                    if number:  # the first is for caches
+                        samples[running.subject.name, request.name].append(sample)
+        for request in requests(""):
+            print(f"\n{request.name}")
+            limit = statistics.median(s.per_second for s in samples["limit", request.name] or [])
+            for running in all_running:
+                of = samples[running.subject.name, request.name]
+                middle = Sample(*(statistics.median(values) for values in zip(*of, strict=True)))
+                trips, calls = counts[running.subject.name][request.name]
+                print(
+                    f"  {running.subject.name:26}{middle.per_second:8.0f}/s"
+                    f" {middle.per_second / limit:5.2f}  p50 {middle.p50 / 1000:6.1f} ms"
+                    f"  p99 {middle.p99 / 1000:6.1f} ms  cpu {middle.own_cpu:6.0f}"
+                    f" +{middle.database_cpu:5.0f} us  trips {trips:4.1f}  calls {calls:7.1f}"
+                )
+        print()
+        for running in all_running:
+            memory = running.process.memory_full_info().uss / 1e6
+            print(f"  {running.subject.name:26}{memory:6.1f} MB  {running.started_in:5.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["asyncpg", "fastapi", "uvicorn[standard]"]
+# ///
+"""A popular shape: FastAPI on the driver, each statement by itself, no identity."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import BaseModel, Field
+
+COLUMNS = "id, title, body, created_at, updated_at"
+
+
+class NoteCreate(BaseModel):
+    title: str = Field(min_length=1, max_length=200)
+    body: str = ""
+
+
+class NoteUpdate(BaseModel):
+    body: str
+
+
+class NoteRead(BaseModel):
+    id: UUID
+    title: str
+    body: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Page(BaseModel):
+    items: list[NoteRead]
+    next: UUID | None
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    size = int(os.environ["POOL_SIZE"])
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=size) as pool:
+        app.state.pool = pool
+        yield
+
+
+async def pool(request: Request) -> Any:
+    return request.app.state.pool
+
+
+Pool = Annotated[Any, Depends(pool)]
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/livez")
+async def livez() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@app.get("/notes/{note_id}")
+async def get_note(pool: Pool, note_id: UUID) -> NoteRead:
+    row = await pool.fetchrow(f"SELECT {COLUMNS} FROM notes WHERE id = $1", note_id)
+    if row is None:
+        raise HTTPException(404)
+    return NoteRead(**row)
+
+
+@app.get("/notes")
+async def list_notes(pool: Pool, limit: int = 50) -> Page:
+    rows = await pool.fetch(
+        f"SELECT {COLUMNS} FROM notes WHERE owner = 'ada' ORDER BY id LIMIT $1", limit + 1
+    )
+    items = [NoteRead(**row) for row in rows[:limit]]
+    return Page(items=items, next=items[-1].id if len(rows) > limit else None)
+
+
+@app.post("/notes", status_code=201)
+async def create_note(pool: Pool, data: NoteCreate) -> NoteRead:
+    insert = f"INSERT INTO notes (owner, title, body) VALUES ('ada', $1, $2) RETURNING {COLUMNS}"
+    try:
+        return NoteRead(**await pool.fetchrow(insert, data.title, data.body))
+    except asyncpg.UniqueViolationError as error:
+        raise HTTPException(409) from error
+
+
+@app.patch("/notes/{note_id}")
+async def update_note(pool: Pool, note_id: UUID, data: NoteUpdate) -> NoteRead:
+    update = f"UPDATE notes SET body = $2, updated_at = now() WHERE id = $1 RETURNING {COLUMNS}"
+    row = await pool.fetchrow(update, note_id, data.body)
+    if row is None:
+        raise HTTPException(404)
+    return NoteRead(**row)
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(os.environ["PORT"]), access_log=False, log_level="warning")
