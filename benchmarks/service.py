@@ -83,7 +83,7 @@ def requests(note: str) -> list[Request]:
         Request("page of 50", "GET", "/notes?limit=50", 200),
         Request("create", "POST", "/notes", 201, f'{{"title": "made %d", "body": "{text}"}}'),
         Request("conflict", "POST", "/notes", 409, f'{{"title": "row 1", "body": "{text}"}}'),
-        Request("update", "PATCH", f"/notes/{note}", 200, f'{{"body": "{text}"}}'),
+        Request("update", "PATCH", f"/notes/{note}", 200, f'{{"body": "%d {text}"}}'),
         ALIVE,
     ]
 
