@@ -191,13 +191,14 @@ def cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-    """A command that has to succeed."""
+def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """What a command prints, which has to succeed."""
     done = subprocess.run(
         command, cwd=cwd, env=clean(env or {}), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         sys.exit(f"{command} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
@@ -218,10 +219,12 @@ def create(parent: Path, name: str, identity: str) -> Path:
 
 def subjects(backdrop: Backdrop, services: Mapping[str, Path]) -> list[Subject]:
     """The limit, the services, and the popular shapes."""
-    python = ["uv", "run", "--quiet", "--script"]
 
     def other(name: str, token: str = "", *, has_login: bool = False) -> Subject:
-        command = [*python, str(HERE / f"subjects/{name}.py")]
+        script = str(HERE / f"subjects/{name}.py")
+        run("uv", "sync", "--quiet", "--script", script, cwd=HERE)
+        python = run("uv", "python", "find", "--script", script, cwd=HERE).strip()
+        command = [python, script]
         keys = {"JWKS": backdrop.environment["JWKS"]}
         return Subject(name, "others", command, HERE, "postgres", keys, token, has_login)
 
@@ -271,8 +274,6 @@ def serving(
                 subject.token = json.loads(running.ask(LOGIN))["access_token"]
             running.note = json.loads(running.ask(ONE))["items"][0]["id"]
             running.started_in = time.perf_counter() - started
-            if subject.command[0] == "uv":  # which waits for the one that serves
-                (running.process,) = running.process.children()
             yield running
         finally:
             child.send_signal(signal.SIGTERM)
@@ -363,23 +364,18 @@ def prepare(backdrop: Backdrop, services: Mapping[str, Path]) -> None:
         }
         for command in ("roles", "upgrade"):
             run(f".venv/bin/{name}", "db", command, cwd=project, env=environment)
-    for name, columns, values in (
-        ("others", "owner", "'ada'"),
-        ("plain", "", ""),
-        ("identified", "tenant, owner", "'', 'ada'"),
-    ):
-        fill(backdrop.url(name), columns, values, ROWS)
+    fill(backdrop.url("others"), owner="'ada'")
+    fill(backdrop.url("plain"))
+    fill(backdrop.url("identified"), tenant="''", owner="'ada'")
 
 
-def fill(url: str, columns: str, values: str, rows: int) -> None:
-    """Replace the notes by so many."""
-    comma = ", " if columns else ""
+def fill(url: str, **more: str) -> None:
+    """Store notes, with more columns, by the SQL of their values."""
+    values = {"title": "'row ' || n", "body": "repeat('x', 200)", **more}
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("TRUNCATE notes")
         connection.execute(
-            f"INSERT INTO notes ({columns}{comma}title, body)"
-            f" SELECT {values}{comma}'row ' || n, repeat('x', 200)"
-            f" FROM generate_series(1, {rows}) AS n"
+            f"INSERT INTO notes ({', '.join(values)}) SELECT {', '.join(values.values())}"
+            f" FROM generate_series(1, {ROWS}) AS n"
         )
         connection.execute("VACUUM ANALYZE notes")
 
@@ -411,7 +407,7 @@ def main() -> None:
         samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
         all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
         for number in range(arguments.rounds + 1):
-            for kind in range(6):
+            for kind, _ in enumerate(requests("")):
                 for running in all_running:
                     request = requests(running.note)[kind]
                     seconds = arguments.seconds if number else 1

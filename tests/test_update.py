@@ -35,7 +35,7 @@ class Generator:
         self._variables = variables
 
     def begin(self) -> None:
-        """Makes the template and its first release."""
+        """Make the template and its first release."""
         root = self.root
         shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", root)
@@ -141,6 +141,7 @@ def generator(beginnings: Path, tmp_path: Path, variables: dict[str, str]) -> Ge
 def shop(
     beginnings: Path, generator: Generator, fastpg: Run, here: Path, variables: dict[str, str]
 ) -> Shop:
+    """The project of the first release."""
     path = shutil.copytree(beginnings / "shop", here / "shop", symlinks=True)
     made = Shop(path, generator, fastpg, variables)
     made.git("update-index", "--refresh")  # which knows the files by their inodes

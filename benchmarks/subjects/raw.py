@@ -7,38 +7,15 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
-from pydantic import BaseModel, Field
+from schemas import NoteCreate, NoteRead, NoteUpdate, Page
 
 COLUMNS = "id, title, body, created_at, updated_at"
-
-
-class NoteCreate(BaseModel):
-    title: str = Field(min_length=1, max_length=200)
-    body: str = ""
-
-
-class NoteUpdate(BaseModel):
-    body: str
-
-
-class NoteRead(BaseModel):
-    id: UUID
-    title: str
-    body: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class Page(BaseModel):
-    items: list[NoteRead]
-    next: UUID | None
 
 
 @asynccontextmanager

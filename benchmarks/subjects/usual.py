@@ -10,21 +10,19 @@ ORM, a session in a dependency that commits, pre-ping, one SET after the other, 
 BaseHTTPMiddleware, and the token's signature verified each time.
 """
 
-import json
 import logging
 import os
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.request import urlopen
 from uuid import UUID, uuid4
 
 import jwt
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from schemas import NoteCreate, NoteRead, NoteUpdate, Page
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -54,36 +52,7 @@ class Note(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class NoteCreate(BaseModel):
-    title: str = Field(min_length=1, max_length=200)
-    body: str = ""
-
-
-class NoteUpdate(BaseModel):
-    body: str
-
-
-class NoteRead(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    title: str
-    body: str
-    created_at: datetime
-    updated_at: datetime
-
-
-class Page(BaseModel):
-    items: list[NoteRead]
-    next: UUID | None
-
-
-def keys() -> dict[str, Any]:
-    with urlopen(os.environ["JWKS"]) as answer:  # noqa: S310  (on loopback)
-        return {key["kid"]: jwt.PyJWK(key).key for key in json.load(answer)["keys"]}
-
-
-KEYS = keys()
+KEYS = jwt.PyJWKClient(os.environ["JWKS"])  # fetches them once
 
 
 async def subject(
@@ -91,9 +60,9 @@ async def subject(
 ) -> str:
     token = bearer.credentials
     try:
-        key = KEYS[jwt.get_unverified_header(token)["kid"]]
+        key = KEYS.get_signing_key_from_jwt(token)
         claims = jwt.decode(token, key, algorithms=["RS256"], options={"verify_aud": False})
-    except (jwt.InvalidTokenError, KeyError) as error:
+    except jwt.PyJWTError as error:
         raise HTTPException(401) from error
     return str(claims["sub"])
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from ..identity.principal import ANONYMOUS, Principal
 from .login import Login
-from .migrate import SERVICE, as_owner
+from .migrate import ANONYMOUS_ROLE, SERVICE, as_owner
 from .transaction import AttentiveSession, Connection
 
 _EXPLAINED = 'see docs/guide.md, "Signed claims"'
@@ -76,7 +76,7 @@ class IdentifiedConnection(Connection):
         """
         key = secrets.token_bytes(_BLOCK)
         try:
-            await self.execute(f"SET ROLE {SERVICE}_anonymous")
+            await self.execute(f"SET ROLE {ANONYMOUS_ROLE}")
             # As parameters: a literal would stand in pg_stat_activity.
             backend = await self.fetchval(
                 "SELECT identity.bind($1, $2)", key.translate(_INNER), key.translate(_OUTER)
