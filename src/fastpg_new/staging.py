@@ -19,12 +19,19 @@ _OURS = re.compile(r"\.[a-z0-9_-]+\.fastpg-new-[a-z0-9_]{8}")
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, so that we clean up."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt, so that we clean up.
+
+    Whatever failed because of it, such as a file that was closed twice, is KeyboardInterrupt, too.
+    """
     wanted = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     handlers = {number: signal.signal(number, _interrupt) for number in wanted}
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     try:
         yield
+    except Exception as error:
+        if any(signal.getsignal(number) == signal.SIG_IGN for number in wanted):
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
