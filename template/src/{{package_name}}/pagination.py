@@ -10,16 +10,23 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
-from sqlalchemy import Select
+from sqlalchemy import Select, bindparam
 from sqlalchemy.orm import InstrumentedAttribute
 
 Item = TypeVar("Item")
 Statement = TypeVar("Statement", bound=Select[Any])
 
+_FIRST = UUID(int=0)  # comes before all others
+
 
 class _PageQuery(BaseModel):
     limit: int = Field(default=50, ge=1, le=100)
     after: UUID | None = Field(default=None, description="`next` of the page before")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a ``paginated`` statement needs to know."""
+        return {"after": self.after or _FIRST, "count": self.limit + 1}
 
 
 PageQuery = Annotated[_PageQuery, Query()]
@@ -43,6 +50,9 @@ def paginated(
     statement: Statement, key: InstrumentedAttribute[UUID], query: PageQuery
 ) -> Statement:
     """The statement for one page and one row more, which tells whether another page follows."""
-    if query.after is not None:
-        statement = statement.where(key > query.after)
-    return statement.order_by(key).limit(query.limit + 1)
+    return any_page(statement, key).params(query.parameters)
+
+
+def any_page(statement: Statement, key: InstrumentedAttribute[UUID]) -> Statement:
+    """The same for whatever page, which takes the ``parameters`` of its query."""
+    return statement.where(key > bindparam("after")).order_by(key).limit(bindparam("count"))

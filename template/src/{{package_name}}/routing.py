@@ -49,6 +49,7 @@ class PathOperation(APIRoute):
             deadline=time.monotonic() + settings.request_timeout,
             attempts=settings.max_attempts,
         )
+        scope["logged"]["route"] = route
         body = _Body(receive, unit.received)
         started = False
 
@@ -56,18 +57,17 @@ class PathOperation(APIRoute):
             nonlocal started
             if unit.stored and message.get("status", 0) >= 400:
                 raise RuntimeError("the answer is a failure, and the work is stored")
-            started = True
-            if not limit.expired():
+            if not started and not limit.expired():
                 limit.reschedule(None)  # a long answer is no late one
+            started = True
             await send(message)
 
         async def attempt() -> None:
             await super(PathOperation, self).handle(scope, body, observed)
 
         try:
-            with structlog.contextvars.bound_contextvars(route=route):
-                async with asyncio.timeout(settings.request_timeout + _GRACE) as limit:
-                    await _until_done(unit, body, attempt)
+            async with asyncio.timeout(settings.request_timeout + _GRACE) as limit:
+                await _until_done(unit, body, attempt)
         except TimeoutError:
             if started or not limit.expired():
                 raise

@@ -11,15 +11,13 @@ import secrets
 from typing import Any
 
 import asyncpg
-import sqlalchemy
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
 from ..identity.principal import ANONYMOUS, Principal
+from .connection import Connection
 from .login import Login
 from .migrate import ANONYMOUS_ROLE, SERVICE, as_owner
-from .transaction import AttentiveSession, Connection
+from .transaction import Session
 
 _EXPLAINED = 'see docs/guide.md, "Signed claims"'
 _REMEDY = f"connect to the primary itself, or set SIGNED_CLAIMS=false: {_EXPLAINED}"
@@ -61,6 +59,11 @@ class IdentifiedConnection(Connection):
             f"{super().preamble}/*{self.padding}*/SELECT set_config('role','{role}',true),"
             f"set_config('identity.claims','{signature}{claims}',true);"
         )
+
+    def forget(self) -> None:
+        """Be nobody's, and nobody."""
+        super().forget()
+        self.principal = ANONYMOUS
 
     async def _begin(self, query: str) -> str:
         try:
@@ -105,19 +108,20 @@ def _claims(principal: Principal, role: str, leeway: float) -> dict[str, Any]:
     }
 
 
-@event.listens_for(AttentiveSession, "after_begin")
-def _become(session: Session, _: object, connection: sqlalchemy.Connection) -> None:
-    """BEGIN goes out with the first statement; by then the connection knows whom to become."""
-    adapter: Any = connection.connection.dbapi_connection
-    adapter.driver_connection.principal = session.info["principal"]
+class IdentifiedSession(Session):
+    """A session that runs as a principal."""
+
+    def __init__(self, principal: Principal, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.principal = principal
+
+    def introduce(self, driver: Any) -> None:
+        """Tell a connection, too, whom to become."""
+        super().introduce(driver)
+        driver.principal = self.principal
 
 
-def forget(adapter: Any, *_: object) -> None:
-    """Whoever takes a connection from the pool is nobody, until a session says for whom it is."""
-    adapter.driver_connection.principal = ANONYMOUS
-
-
-async def distrust(session: AsyncSession, *, signed: bool) -> str | None:
+async def distrust(session: Session, *, signed: bool) -> str | None:
     """Why the database is not to be trusted with our claims, or they not by it."""
     if not await session.scalar(text("SELECT identity.claims() IS NOT NULL")):
         return (

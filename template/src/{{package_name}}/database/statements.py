@@ -64,34 +64,53 @@ def shape(sql: str, length: int = 1000) -> str:
     return line if len(line) <= length else f"{line[: length - 3]}..."
 
 
-def log_slow(engine: AsyncEngine, settings: Settings) -> None:
-    """Log each statement that takes too long, one that fails of it included."""
-    dialect = engine.sync_engine.dialect
+class SlowStatements:
+    """Logs each statement that takes too long, one that fails of it included.
 
-    def timed(execute: Callable[..., None]) -> Callable[..., bool]:
-        def run(cursor: Any, sql: str, parameters: Any, context: Any) -> bool:
-            started = time.perf_counter()
-            try:
-                execute(cursor, sql, parameters, context)
-            except BaseException as error:
-                seconds = time.perf_counter() - started
-                if seconds >= settings.slow_statement:
-                    code = getattr(error, "sqlstate", None)
-                    why = {"sqlstate": code} if code else {"error": type(error).__name__}
-                    _report(seconds, sql, **why)
-                raise
-            seconds = time.perf_counter() - started
-            if seconds >= settings.slow_statement and "explains" not in context.execution_options:
-                plan = settings.explain_slow and _plan(context.root_connection, sql)
-                _report(seconds, sql, **({"plan": plan} if plan else {}))
-            return True  # it has been executed
+    Args:
+        settings: how long that is, and whether PostgreSQL is asked for its plan.
+    """
 
-        return run
+    def __init__(self, settings: Settings) -> None:
+        self.limit = settings.slow_statement
+        self._explain = settings.explain_slow
 
-    # In the place of the driver's own, this costs 2 us; before_cursor_execute and its counterpart
-    # cost 12, since SQLAlchemy then prepares for events of all kinds.
-    event.listen(engine.sync_engine, "do_execute", timed(dialect.do_execute))
-    event.listen(engine.sync_engine, "do_executemany", timed(dialect.do_executemany))
+    def succeeded(self, connection: Connection, seconds: float, sql: str) -> None:
+        """Log a statement that has brought what it should."""
+        if seconds >= self.limit:
+            plan = self._explain and _plan(connection, sql)
+            _report(seconds, sql, **({"plan": plan} if plan else {}))
+
+    def failed(self, seconds: float, sql: str, error: BaseException) -> None:
+        """Log one that has not."""
+        if seconds >= self.limit:
+            code = getattr(error, "sqlstate", None)
+            _report(
+                seconds, sql, **({"sqlstate": code} if code else {"error": type(error).__name__})
+            )
+
+    def watch(self, engine: AsyncEngine) -> None:
+        """Look at all statements that go through SQLAlchemy."""
+
+        def timed(execute: Callable[..., None]) -> Callable[..., bool]:
+            def run(cursor: Any, sql: str, parameters: Any, context: Any) -> bool:
+                started = time.perf_counter()
+                try:
+                    execute(cursor, sql, parameters, context)
+                except BaseException as error:
+                    self.failed(time.perf_counter() - started, sql, error)
+                    raise
+                if "explains" not in context.execution_options:
+                    self.succeeded(context.root_connection, time.perf_counter() - started, sql)
+                return True  # it has been executed
+
+            return run
+
+        # In the place of the driver's own, this costs 2 us; before_cursor_execute and its
+        # counterpart cost 12, since SQLAlchemy then prepares for events of all kinds.
+        dialect = engine.sync_engine.dialect
+        event.listen(engine.sync_engine, "do_execute", timed(dialect.do_execute))
+        event.listen(engine.sync_engine, "do_executemany", timed(dialect.do_executemany))
 
 
 def _report(seconds: float, sql: str, **more: str) -> None:

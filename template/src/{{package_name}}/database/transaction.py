@@ -1,196 +1,238 @@
-"""Where transactions begin and end: the only module that commits."""
+"""Where transactions end, and who decides that: the only module that commits."""
 
-import math
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 import asyncpg
 import sqlalchemy
-import structlog
 from sqlalchemy import Result, event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_session
+from sqlalchemy.orm import ORMExecuteState, SessionTransaction
+from sqlalchemy.orm import Session as SyncSession
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
-from ..problems import DatabaseUnavailable
-from ..settings import Settings
-from .sqlstate import is_verdict
+from .connection import NO_REQUEST, Connection, Isolation
+from .statements import SlowStatements
 from .unit_of_work import UnitOfWork
 
-# Nothing survives into the next transaction, whatever the last one left: settings, role, cursors,
-# subscriptions, temporary tables, locks. In a poisoned session these words still mean the same, as
-# none of them holds a string. Together they cost 0.02 ms, and no round trip.
-_CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advisory_unlock_all();"
 
-# The driver prepares statements by the protocol. Whoever prepared one by SQL may have put it in the
-# place of the driver's: then the transaction does not begin, and the connection is replaced.
-_GUARD = "SELECT 1/(NOT EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql))::int;"
+class Session(AsyncSession):
+    """One transaction, on a connection that is taken from the pool by the first statement.
 
-# Seconds that a transaction may outlast its last statement's limit: ending a transaction ends its
-# connection, and ending a statement does not.
-_GRACE = 0.5
+    Statements that were compiled before (``compiled.py``) go straight to the driver. With anything
+    else that is asked of it, it becomes a session of the ORM, in the same transaction: that takes
+    as long again as the rest of a request, and many requests need none.
 
-# The name of whatever has no request.
-NO_REQUEST = UnitOfWork(__name__.partition(".")[0])
-
-log = structlog.get_logger()
-
-
-def _explicit(begin: str, mode: str) -> str:
-    """BEGIN that leaves nothing to defaults, which are settings that a session may change.
-
-    Nor could they be mended afterwards: a transaction that cannot write cannot commit the mending.
+    Args:
+        engine: has the pool.
+        unit: what the transaction is part of.
+        isolation: of the transaction.
+        reads: PostgreSQL refuses writes. Otherwise they are committed when the block ends, unless
+            the unit of work is answered with a failure.
+        slow: what is done about statements that take long.
     """
-    isolation = "" if "ISOLATION" in begin else " ISOLATION LEVEL READ COMMITTED"
-    mode = "" if "READ ONLY" in begin else f" {mode}"
-    deferrable = "" if "DEFERRABLE" in begin else " NOT DEFERRABLE"
-    return f"{begin.rstrip(';')}{isolation}{mode}{deferrable};"
 
-
-class Connection(asyncpg.Connection):
-    """A connection whose transactions begin clean, have time limits, and whose COMMIT means it."""
-
-    unit = NO_REQUEST
-    mode: Literal["READ WRITE", "READ ONLY"] = "READ WRITE"
-    reads = False
-    """The transaction is read only."""
-    good_until = math.inf
-    """By ``time.monotonic()``; then the pool replaces it."""
-    limits: Mapping[str, float] = {}
-    """Settings of PostgreSQL that bound what a transaction may wait for, in seconds."""
-
-    @property
-    def preamble(self) -> str:
-        """SQL that travels in the message which carries BEGIN.
-
-        So it costs no round trip, and passes PgBouncer, which refuses settings at connect.
-        """
-        return f"{_CLEAN}{_GUARD}{self._budget()}SET LOCAL application_name = {self.label};"
-
-    @property
-    def label(self) -> str:
-        """Who this transaction belongs to, as an SQL string."""
-        return self.unit.label()
-
-    def _budget(self) -> str:
-        left = self.unit.seconds_left()
-        spent = {name: min(seconds, left) for name, seconds in self.limits.items()}
-        if "transaction_timeout" in spent:
-            spent["transaction_timeout"] += _GRACE
-        return "".join(
-            f"SET LOCAL {name} = {max(1, round(seconds * 1000))};"
-            for name, seconds in spent.items()
-        )
-
-    async def execute(
+    def __init__(
         self,
-        query: str,
-        *args: Any,
-        timeout: float | None = None,  # noqa: ASYNC109  (asyncpg's signature)
-    ) -> str:
-        """Run a statement; asyncpg begins and ends transactions here, with these very words."""
-        if query == "COMMIT;":
-            return await self._commit()
-        if query.startswith("BEGIN"):
-            return await self._begin(query)
-        return await super().execute(query, *args, timeout=timeout)
+        engine: AsyncEngine,
+        unit: UnitOfWork,
+        slow: SlowStatements,
+        *,
+        isolation: Isolation = "READ COMMITTED",
+        reads: bool = False,
+    ) -> None:
+        self.unit = unit
+        self._engine = engine
+        self._slow = slow
+        self._isolation: Isolation = isolation
+        self._reads = reads
+        self._is_orm = False
+        self._taken: PoolProxiedConnection | None = None
+        self._lent: sqlalchemy.Connection | None = None
+        self._ended = False
 
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  (asyncpg's)
-        """Close the connection; in the middle of a transaction without waiting for a farewell."""
-        if not self.is_closed() and self.is_in_transaction():
-            self.terminate()
+    if TYPE_CHECKING:
+        sync_session: "_OrmSession"
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            """Become a session of the ORM by the first attribute that only such a one has."""
+            if self.__dict__.get("_is_orm", True):
+                raise AttributeError(name)
+            self._is_orm = True
+            super().__init__(
+                self._engine,
+                sync_session_class=_OrmSession,
+                expire_on_commit=False,
+                close_resets_only=False,
+            )
+            if self._ended:
+                self.sync_session.close()
+            elif self._taken:
+                engine = self._engine.sync_engine
+                self.sync_session.bind = self._lent = sqlalchemy.Connection(engine, self._taken)
+                self.sync_session.connection()  # joins the transaction
+            return getattr(self, name)
+
+    async def __aenter__(self) -> Self:
+        """Nothing happens before the first statement."""
+        return self
+
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        """Commit unless something failed; give the connection back."""
+        try:
+            if kind is None and not self._reads:
+                await self._store()
+        finally:
+            await self._end()
+
+    def introduce(self, driver: Any) -> None:
+        """Tell a connection whose transaction it is about to begin, and of which kind."""
+        driver.unit, driver.isolation, driver.reads = self.unit, self._isolation, self._reads
+
+    async def fetch(self, sql: str, parameters: Sequence[object]) -> list[asyncpg.Record]:
+        """The rows of a statement in the driver's own SQL (``$1``), past the ORM.
+
+        Raises:
+            DBAPIError: as from the ORM.
+        """
+        driver = await self._driver()
+        started = time.perf_counter()
+        try:
+            rows: list[asyncpg.Record] = await driver.fetch(sql, *parameters)
+        except Exception as error:
+            self._slow.failed(time.perf_counter() - started, sql, error)
+            await greenlet_spawn(self._refuse, error, sql, parameters)
+            raise
+        except BaseException:
+            driver.terminate()  # nobody knows what the server is about to say
+            raise
+        if (seconds := time.perf_counter() - started) >= self._slow.limit:
+            connection = await self.connection()
+            await connection.run_sync(self._slow.succeeded, seconds, sql)
+        return rows
+
+    async def _driver(self) -> Connection:
+        """The driver's connection, in the transaction."""
+        if self._is_orm:
+            await self.flush()  # as before each of the ORM's statements
+            await self.connection()
+            taken: Any = self.sync_session.connection().connection
+        elif self._ended:
+            raise InvalidRequestError("This session has ended")
         else:
-            await super().close(timeout=timeout)
-
-    async def _begin(self, query: str) -> str:
-        begin = _explicit(query, self.mode)
-        self.reads = "READ ONLY" in begin
-        try:
-            return await super().execute(begin + self.preamble)
-        except Exception as error:
-            # asyncpg takes the transaction for begun, and the server for failed: whoever came
-            # next would pay for it. And whatever it is, here it is not about the client's data.
-            log.error("transaction_not_begun", reason=f"{type(error).__name__}: {error}")
-            self.terminate()
-            raise DatabaseUnavailable from error
-
-    async def _commit(self) -> str:
-        if not self.is_closed() and not self.is_in_transaction():
-            raise asyncpg.InFailedSQLTransactionError("the transaction had ended before its COMMIT")
-        self.unit.committing = True
-        try:
-            status = await super().execute("COMMIT;")
-        except Exception as error:
-            if is_verdict(error):
-                self.unit.committing = False
+            taken = self._taken = self._taken or await self._take()
+        adapter = taken.dbapi_connection
+        driver: Connection = adapter.driver_connection
+        if adapter._transaction is None:
+            self.introduce(driver)
+            try:
+                await adapter._start_transaction()
+            except BaseException:
+                driver.terminate()
                 raise
-            self.terminate()
-            raise asyncpg.TransactionResolutionUnknownError("COMMIT was not answered") from error
-        # A COMMIT after a failed statement is answered ROLLBACK, without an error: who ignored
-        # the failure would report success for rows that do not exist.
-        # https://www.postgresql.org/docs/current/sql-commit.html
-        if status != "COMMIT":
-            raise asyncpg.InFailedSQLTransactionError("an earlier statement failed: rolled back")
-        self.unit.stored |= not self.reads
-        return status
+        return driver
+
+    async def _take(self) -> PoolProxiedConnection:
+        pool: Any = self._engine.sync_engine.pool
+        if pool.checkedin():
+            try:
+                taken: PoolProxiedConnection = pool.connect()
+            except MissingGreenlet:  # it has to be replaced
+                taken = await self._engine.raw_connection()
+        else:
+            taken = await self._engine.raw_connection()
+        return taken
+
+    def _refuse(self, error: Exception, sql: str | None, parameters: Sequence[object]) -> NoReturn:
+        """Let SQLAlchemy do about the driver's error what it does about those of its own."""
+        orm = self.sync_session
+        orm.failed = True
+        connection = orm.connection()
+        adapter: Any = connection.connection.dbapi_connection
+        try:
+            adapter._handle_exception(error)
+        except Exception as translated:
+            known = isinstance(translated, connection.dialect.loaded_dbapi.Error)
+            connection._handle_dbapi_exception(
+                translated, sql if known else None, tuple(parameters), None, None
+            )
+        raise error
+
+    async def _store(self) -> None:
+        """Commit.
+
+        Raises:
+            RuntimeError: a statement has failed and the failure was ignored. PostgreSQL would tell
+                us, but for a statement that did not even get a connection.
+        """
+        if self.unit is not NO_REQUEST and self.unit.refused:
+            return
+        if self._is_orm:
+            if self.sync_session.failed:
+                raise RuntimeError(
+                    "a statement failed and was ignored, or somebody called rollback()"
+                )
+            await self.commit()
+        elif self._taken:
+            adapter: Any = self._taken.dbapi_connection
+            try:
+                await adapter._call_and_discard(adapter._transaction.commit)
+            except Exception as error:
+                await greenlet_spawn(self._refuse, error, None, ())
+
+    async def _end(self) -> None:
+        """Undo what is not committed, and give the connection back."""
+        self._ended = True
+        if self._is_orm:
+            await super().__aexit__(None, None, None)
+            if self._lent:
+                await greenlet_spawn(self._lent.close)
+        elif self._taken:
+            adapter: Any = self._taken.dbapi_connection
+            try:
+                if adapter._transaction:
+                    await adapter._call_and_discard(adapter._transaction.rollback)
+            except BaseException as error:
+                adapter.driver_connection.terminate()  # which undoes it as well
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                self._taken.close()
 
 
-def limits(settings: Settings, server: asyncpg.ServerVersion) -> dict[str, float]:
-    """What a transaction may wait for, in seconds.
-
-    https://www.postgresql.org/docs/current/runtime-config-client.html
-    """
-    seconds = {
-        "lock_timeout": settings.lock_timeout,
-        "statement_timeout": settings.statement_timeout,
-        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
-        # A statement ends when nobody is there any more to hear what it has found.
-        "client_connection_check_interval": 1,
-    }
-    if server.major >= 17:
-        seconds["transaction_timeout"] = settings.transaction_timeout
-    return seconds
-
-
-class AttentiveSession(Session):
-    """A session that knows when a statement of its has failed, or a rollback taken work away."""
+class _OrmSession(SyncSession):
+    """The ORM's part: it knows when a statement has failed, or a rollback has taken work away."""
 
     failed = False
 
+    @property
+    def outside(self) -> Session:
+        """The session that this is part of."""
+        return cast("Session", async_session(self))
 
-@event.listens_for(AttentiveSession, "do_orm_execute")
+
+@event.listens_for(_OrmSession, "do_orm_execute")
 def _execute(state: ORMExecuteState) -> Result[Any]:
     try:
         return state.invoke_statement()
     except Exception:
-        cast("AttentiveSession", state.session).failed = True
+        cast("_OrmSession", state.session).failed = True
         raise
 
 
-@event.listens_for(AttentiveSession, "after_begin")
-def _introduce(session: Session, _: object, connection: sqlalchemy.Connection) -> None:
+@event.listens_for(_OrmSession, "after_begin")
+def _introduce(session: _OrmSession, _: object, connection: sqlalchemy.Connection) -> None:
     """BEGIN goes out with the first statement; by then the connection knows what it is part of."""
     adapter: Any = connection.connection.dbapi_connection
-    adapter.driver_connection.unit = session.info.get("unit", NO_REQUEST)
+    session.outside.introduce(adapter.driver_connection)
 
 
-@event.listens_for(AttentiveSession, "after_soft_rollback")
-def _forget(session: AttentiveSession, transaction: SessionTransaction) -> None:
+@event.listens_for(_OrmSession, "after_soft_rollback")
+def _forget(session: _OrmSession, transaction: SessionTransaction) -> None:
     # What a savepoint takes back is forgotten; of a request nobody else takes anything back.
-    is_request = session.info.get("unit", NO_REQUEST) is not NO_REQUEST
+    is_request = session.outside.unit is not NO_REQUEST
     session.failed = is_request and not transaction.nested
-
-
-async def commit(session: AsyncSession) -> None:
-    """Make the session's work durable, unless it is a request's whose answer is no success.
-
-    Raises:
-        RuntimeError: a statement has failed and the failure was ignored. PostgreSQL would tell
-            us, but for a statement that did not even get a connection.
-    """
-    unit = session.info.get("unit", NO_REQUEST)
-    if unit is not NO_REQUEST and unit.refused:
-        await session.rollback()
-        return
-    if cast("AttentiveSession", session.sync_session).failed:
-        raise RuntimeError("a statement failed and was ignored, or somebody called rollback()")
-    await session.commit()

@@ -4,8 +4,8 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 _NAME_LENGTH = 63  # bytes of application_name; PostgreSQL cuts the rest off
@@ -26,7 +26,7 @@ class UnitOfWork:
     attempts: int = 1
     received: bytearray = field(default_factory=bytearray)
     """The body of the request."""
-    writing: dict[bool, AsyncSession] = field(default_factory=dict)
+    writing: dict[bool, Any] = field(default_factory=dict)
     """The session that writes, by whether it is serializable."""
     answer: Response | None = None
     """What the client will be told, as soon as it is known."""

@@ -17,8 +17,8 @@ def token(
 ) -> None:
     """Print an access token of OIDC_CLIENT_ID, for curl."""
     settings = load()
-    logs.configure(settings)  # to standard error: standard output is the token's alone
-    logging.getLogger().setLevel(logging.WARNING)  # only what went wrong
+    # To standard error, since standard output is the token's alone; and only what went wrong.
+    logs.configure(settings, level=logging.WARNING)
     if not (settings.oidc_client_id and settings.oidc_client_secret):
         sys.exit(
             "error: OIDC_CLIENT_ID and OIDC_CLIENT_SECRET are not set\n"

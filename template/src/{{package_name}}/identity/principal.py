@@ -1,9 +1,9 @@
 """Who calls, as path operations see it."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Request, Security
+from fastapi import Request
 from fastapi.openapi.models import OAuth2, OAuthFlowAuthorizationCode, OAuthFlows
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
@@ -38,11 +38,11 @@ ANONYMOUS = Principal("", "", frozenset(), frozenset(), "", "anonymous", expires
 """Whoever calls a path operation that asks for no token."""
 
 
-class AccessTokenScheme(SecurityBase):
-    """The access token in the header ``Authorization`` (RFC 6750, section 2.1).
+class AccessToken(SecurityBase):
+    """What needs the access token in the header ``Authorization`` (RFC 6750, section 2.1).
 
-    A dependency by which OpenAPI learns of the flow; ``documentation.py`` fills in the URLs, which
-    only the provider knows.
+    By its class OpenAPI learns of the flow; ``documentation.py`` fills in the URLs, which only the
+    provider knows.
     """
 
     def __init__(self) -> None:
@@ -50,30 +50,38 @@ class AccessTokenScheme(SecurityBase):
         self.model = OAuth2(flows=OAuthFlows(authorizationCode=flow))
         self.scheme_name = "access_token"
 
-    async def __call__(self, request: Request) -> str:
-        """The token, unverified."""
-        headers = request.headers.getlist("Authorization")
-        if len(headers) > 1:
-            raise InvalidToken("There is more than one Authorization header")
-        scheme, _, token = "".join(headers).partition(" ")
-        if scheme.lower() != "bearer":
-            raise NotAuthenticated
-        return token.strip(" ")
+    async def principal(self, request: Request) -> Principal:
+        """Whom the token speaks of; it is verified once in a request."""
+        known: Principal | None = request.scope.get("principal")
+        if known is None:
+            known = await request.app.state.tokens.verify(_token(request))
+            request.scope["principal"] = known
+        return known
 
 
-async def caller(
-    request: Request,
-    required: SecurityScopes,
-    token: Annotated[str, Security(AccessTokenScheme())],
-) -> Principal:
+class _Caller(AccessToken):
     """The caller, whose token has the required scopes: ``Security(caller, scopes=[...])``."""
-    principal: Principal = await request.app.state.tokens.verify(token)
-    if principal.scopes is not None and not principal.scopes.issuperset(required.scopes):
-        raise InsufficientScope(required.scopes)
-    request.state.principal = principal  # for whoever has to explain a refusal
-    return principal
+
+    async def __call__(self, request: Request, required: SecurityScopes) -> Principal:
+        principal = await self.principal(request)
+        if principal.scopes is not None and not principal.scopes.issuperset(required.scopes):
+            raise InsufficientScope(required.scopes)
+        return principal
+
+
+caller = _Caller()
 
 
 async def anonymous() -> Principal:
     """Nobody in particular, whatever the request carries."""
     return ANONYMOUS
+
+
+def _token(request: Request) -> str:
+    headers = request.headers.getlist("Authorization")
+    if len(headers) > 1:
+        raise InvalidToken("There is more than one Authorization header")
+    scheme, _, token = "".join(headers).partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated
+    return token.strip(" ")

@@ -3,9 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from ..schemas import Schema, Text, Timestamp
+from ..schemas import Schema, Text
 
 Title = Annotated[Text, Field(min_length=1, max_length=200)]
 Body = Annotated[Text, Field(max_length=10_000)]
@@ -31,5 +31,5 @@ class NoteRead(Schema):
     id: UUID
     title: str
     body: str
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: AwareDatetime
+    updated_at: AwareDatetime

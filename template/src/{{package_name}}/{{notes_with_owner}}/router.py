@@ -20,6 +20,18 @@ NoteReader = Annotated[Principal, Security(caller, scopes=["notes:read"])]
 NoteWriter = Annotated[Principal, Security(caller, scopes=["notes:write"])]
 
 
+@router.get("/{note_id}", responses=responses(NoteNotFound))
+async def get_note(reader: NoteReader, session: ReadSession, note_id: UUID) -> NoteRead:
+    """Read a note of the caller's."""
+    return await service.get(session, reader, note_id)
+
+
+@router.get("")
+async def list_notes(reader: NoteReader, session: ReadSession, query: PageQuery) -> Page[NoteRead]:
+    """List the caller's notes, oldest first."""
+    return await service.page(session, reader, query)
+
+
 @router.post("", status_code=201, responses=responses(NoteTitleTaken))
 async def create_note(
     author: NoteWriter,
@@ -31,19 +43,7 @@ async def create_note(
     """Create a note owned by the caller."""
     note = await service.create(session, author, data)
     response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
-    return NoteRead.model_validate(note)
-
-
-@router.get("")
-async def list_notes(reader: NoteReader, session: ReadSession, query: PageQuery) -> Page[NoteRead]:
-    """List the caller's notes, oldest first."""
-    return Page[NoteRead].of(await service.page(session, reader, query), query)
-
-
-@router.get("/{note_id}", responses=responses(NoteNotFound))
-async def get_note(reader: NoteReader, session: ReadSession, note_id: UUID) -> NoteRead:
-    """Read a note of the caller's."""
-    return NoteRead.model_validate(await service.get(session, reader, note_id))
+    return note
 
 
 @router.patch("/{note_id}", responses=responses(NoteNotFound, NoteTitleTaken))

@@ -15,6 +15,18 @@ from .schemas import NoteCreate, NoteRead, NoteUpdate
 router = Router(prefix="/notes", tags=["notes"])
 
 
+@router.get("/{note_id}", responses=responses(NoteNotFound))
+async def get_note(session: ReadSession, note_id: UUID) -> NoteRead:
+    """Read a note."""
+    return await service.get(session, note_id)
+
+
+@router.get("")
+async def list_notes(session: ReadSession, query: PageQuery) -> Page[NoteRead]:
+    """List notes, oldest first."""
+    return await service.page(session, query)
+
+
 @router.post("", status_code=201, responses=responses(NoteTitleTaken))
 async def create_note(
     session: WriteSession, data: NoteCreate, request: Request, response: Response
@@ -22,19 +34,7 @@ async def create_note(
     """Create a note."""
     note = await service.create(session, data)
     response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
-    return NoteRead.model_validate(note)
-
-
-@router.get("")
-async def list_notes(session: ReadSession, query: PageQuery) -> Page[NoteRead]:
-    """List notes, oldest first."""
-    return Page[NoteRead].of(await service.page(session, query), query)
-
-
-@router.get("/{note_id}", responses=responses(NoteNotFound))
-async def get_note(session: ReadSession, note_id: UUID) -> NoteRead:
-    """Read a note."""
-    return NoteRead.model_validate(await service.get(session, note_id))
+    return note
 
 
 @router.patch("/{note_id}", responses=responses(NoteNotFound, NoteTitleTaken))
