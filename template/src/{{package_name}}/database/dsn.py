@@ -162,4 +162,4 @@ def _is_local(host: str) -> bool:
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host in {"", "localhost"} or host.startswith(("/", "@"))  # a socket
+        return host in {"", "localhost"} or host.startswith("/")  # a socket, as asyncpg has it
