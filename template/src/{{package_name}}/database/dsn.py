@@ -66,6 +66,11 @@ def sslmode(url: str) -> str | None:
     return "verify-full" if is_elsewhere(url) else None
 
 
+def names_host(url: str) -> bool:
+    """Whether it says where the server is; otherwise asyncpg tries sockets, also those in /tmp."""
+    return "service" in dict(parse_qsl(urlsplit(url).query)) or any(_hosts(url))
+
+
 def is_elsewhere(url: str) -> bool:
     """Whether a server is reached otherwise than by a socket or a loopback address."""
     by_file = "service" in dict(parse_qsl(urlsplit(url).query))
