@@ -139,6 +139,8 @@ def _tls(url: str, mode: str | None, ca_file: Path | None) -> dict[str, Any]:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise SettingsError("DATABASE_CA_FILE: holds no certificates in PEM") from None
+    except OSError as error:
+        raise SettingsError(f"DATABASE_CA_FILE: {error.strerror}") from None
     context.check_hostname = mode == "verify-full"
     context.set_alpn_protocols(["postgresql"])
     try:
