@@ -90,9 +90,9 @@ class File:
         """Read the file."""
         try:
             about = self._path.stat()
+            self._read = _state(about)  # also of what is refused: once is enough
             if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST:
                 raise CredentialUnavailable(f"{self._path} is not a small file")
-            self._read = self._state()
             text = self._path.read_text("utf-8")
         except OSError as error:
             raise CredentialUnavailable(f"{self._path}: {error.strerror}") from None
@@ -103,13 +103,13 @@ class File:
     def changed(self) -> bool:
         """Whether it has been replaced, or written to."""
         try:
-            return self._state() != self._read
+            return _state(self._path.stat()) != self._read
         except OSError:
             return False  # it is being replaced
 
-    def _state(self) -> tuple[int, ...]:
-        found = self._path.stat()
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 async def _all(output: asyncio.StreamReader, name: str) -> bytes:
