@@ -93,7 +93,7 @@ class File:
             self._read = _state(about)  # also of what is refused: once is enough
             if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST:
                 raise CredentialUnavailable(f"{self._path} is not a small file")
-            text = self._path.read_text("utf-8")
+            text = self._path.read_text("utf-8-sig")
         except OSError as error:
             raise CredentialUnavailable(f"{self._path}: {error.strerror}") from None
         except UnicodeError:
@@ -164,7 +164,7 @@ class Command:
                 await process.wait()
         if process.returncode:
             raise CredentialUnavailable(f"{name} ended with {process.returncode}")
-        return parse(said.decode("utf-8", "replace"), name)
+        return parse(said.decode("utf-8-sig", "replace"), name)
 
     def changed(self) -> bool:
         """Only the program knows."""
