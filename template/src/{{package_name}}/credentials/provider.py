@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 _MOST = 64 * 1024  # bytes of what a source gives
 
@@ -47,11 +55,20 @@ class CredentialProvider(Protocol):
         """Whether there is another one by now, where that can be told at once."""
 
 
+def _without_nul(secret: SecretStr) -> SecretStr:
+    if "\0" in secret.get_secret_value():
+        raise ValueError("holds a NUL character")  # which ends it on its way to PostgreSQL
+    return secret
+
+
+Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_without_nul)]
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    password: Annotated[SecretStr, Field(min_length=1)]
-    user: Annotated[str, Field(min_length=1)] | None = None
+    password: Secret
+    user: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")] | None = None
     expires_at: AwareDatetime | None = None
 
 
