@@ -175,8 +175,8 @@ class Command:
             raise CredentialUnavailable(f"{name} took more than {self._timeout:g} s") from None
         finally:
             pipe.close()
-            if process.returncode is None:
-                with suppress(ProcessLookupError):  # it may have ended just now
+            if process.returncode is None or not output.at_eof():
+                with suppress(ProcessLookupError):  # all may have ended just now
                     os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
                 await process.wait()
         if process.returncode:
