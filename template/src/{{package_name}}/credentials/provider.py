@@ -159,6 +159,7 @@ class Command:
             process = await asyncio.create_subprocess_exec(
                 *self._arguments,
                 stdout=writer,
+                stderr=asyncio.subprocess.DEVNULL,  # our log has no place for its secrets
                 env=os.environ | self._variables,
                 start_new_session=True,
             )
