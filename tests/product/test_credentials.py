@@ -250,6 +250,52 @@ def test_two_logins_take_turns_under_load(
     assert "login        my_service_app_b\n" in plain_service.run(*DB, "whoami", **variables)
 
 
+def test_a_login_that_pg_hba_refuses_is_handed_to_nobody(
+    guarded: Cluster, plain_service: Service, tmp_path: Path
+) -> None:
+    rules = guarded.data / "pg_hba.conf"
+    both = rules.read_text()
+    rules.write_text(both.replace("hostssl all all", "hostssl all my_service_app"))
+    guarded.query("SELECT pg_reload_conf()")
+    file, owner = tmp_path / "password", tmp_path / "owner"
+    for path in (file, owner):
+        _replace(path, CANARY)
+    variables = {
+        "DATABASE_URL": url(guarded, "localhost", password=""),
+        "DATABASE_OWNER_URL": guarded.url,
+        "DATABASE_CA_FILE": str(guarded.directory / "ca.pem"),
+        "DATABASE_CREDENTIALS": "file",
+        "DATABASE_PASSWORD_FILE": str(file),
+        "DATABASE_OWNER_PASSWORD_FILE": str(owner),
+    }
+    with pytest.raises(AssertionError, match=r'no pg_hba.conf entry .*, user "my_service_app_b"'):
+        plain_service.run(*DB, "rotate", **variables)
+    assert file.read_text() == CANARY
+    assert "login        my_service_app\n" in plain_service.run(*DB, "whoami", **variables)
+    rules.write_text(both)
+    guarded.query("SELECT pg_reload_conf()")
+    plain_service.run(*DB, "rotate", **variables)
+    assert "login        my_service_app_b\n" in plain_service.run(*DB, "whoami", **variables)
+
+
+def test_tls_behind_a_pooler_is_not_ours(guarded: Cluster, plain_service: Service) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    users, settings = guarded.directory / "users.txt", guarded.directory / "pgbouncer.ini"
+    users.write_text(f'"my_service_app" "{CANARY}"\n')
+    settings.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={guarded.port}\n"
+        "[pgbouncer]\nauth_type = plain\nlisten_addr = 127.0.0.1\nserver_tls_sslmode = require\n"
+        f"listen_port = {port}\nunix_socket_dir =\nauth_file = {users}\n"
+    )
+    pooler = ("runuser", "-u", "postgres", "--", "/usr/sbin/pgbouncer", settings)
+    place = {"DATABASE_URL": f"postgresql://my_service_app:{CANARY}@127.0.0.1:{port}/postgres"}
+    with running(*pooler, cwd=Path("/"), ready="(process up)"):
+        said = plain_service.run(*DB, "whoami", **PASSWORD, **place)
+    assert "encryption   none\n" in said
+
+
 # Who is known: a client of OAuth, whoever comes from a machine at Google, or an app at Azure.
 PROOFS = {
     "Authorization": f"Basic {b64encode(f'service:{CANARY}-client'.encode()).decode()}",

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from typing import Annotated, Literal
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from .provider import Credential, CredentialUnavailable
+from .provider import Credential, CredentialUnavailable, Secret
 
 MAX_SIZE = 64 * 1024
 """Bytes of an answer; one with a token has a few thousand."""
@@ -23,7 +23,7 @@ _PAUSE = 1.0
 class _Token(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    access_token: Annotated[SecretStr, Field(min_length=1)]
+    access_token: Secret
     token_type: Annotated[str, Field(pattern=r"^(?i:bearer)$")]
     # Some write numbers as strings, which Pydantic reads, too.
     expires_in: Annotated[float, Field(gt=0, le=LONGEST)] | None = None

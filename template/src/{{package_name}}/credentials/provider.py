@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 _MOST = 64 * 1024  # bytes of what a source gives
 
@@ -47,11 +55,20 @@ class CredentialProvider(Protocol):
         """Whether there is another one by now, where that can be told at once."""
 
 
+def _without_nul(secret: SecretStr) -> SecretStr:
+    if "\0" in secret.get_secret_value():
+        raise ValueError("holds a NUL character")  # which ends it on its way to PostgreSQL
+    return secret
+
+
+Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_without_nul)]
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    password: Annotated[SecretStr, Field(min_length=1)]
-    user: Annotated[str, Field(min_length=1)] | None = None
+    password: Secret
+    user: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]+$")] | None = None
     expires_at: AwareDatetime | None = None
 
 
@@ -90,10 +107,10 @@ class File:
         """Read the file."""
         try:
             about = self._path.stat()
+            self._read = _state(about)  # also of what is refused: once is enough
             if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST:
                 raise CredentialUnavailable(f"{self._path} is not a small file")
-            self._read = self._state()
-            text = self._path.read_text("utf-8")
+            text = self._path.read_text("utf-8-sig")
         except OSError as error:
             raise CredentialUnavailable(f"{self._path}: {error.strerror}") from None
         except UnicodeError:
@@ -103,13 +120,13 @@ class File:
     def changed(self) -> bool:
         """Whether it has been replaced, or written to."""
         try:
-            return self._state() != self._read
+            return _state(self._path.stat()) != self._read
         except OSError:
             return False  # it is being replaced
 
-    def _state(self) -> tuple[int, ...]:
-        found = self._path.stat()
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 async def _all(output: asyncio.StreamReader, name: str) -> bytes:
@@ -142,6 +159,7 @@ class Command:
             process = await asyncio.create_subprocess_exec(
                 *self._arguments,
                 stdout=writer,
+                stderr=asyncio.subprocess.DEVNULL,  # our log has no place for its secrets
                 env=os.environ | self._variables,
                 start_new_session=True,
             )
@@ -158,13 +176,13 @@ class Command:
             raise CredentialUnavailable(f"{name} took more than {self._timeout:g} s") from None
         finally:
             pipe.close()
-            if process.returncode is None:
-                with suppress(ProcessLookupError):  # it may have ended just now
+            if process.returncode is None or not output.at_eof():
+                with suppress(ProcessLookupError):  # all may have ended just now
                     os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
                 await process.wait()
         if process.returncode:
             raise CredentialUnavailable(f"{name} ended with {process.returncode}")
-        return parse(said.decode("utf-8", "replace"), name)
+        return parse(said.decode("utf-8-sig", "replace"), name)
 
     def changed(self) -> bool:
         """Only the program knows."""

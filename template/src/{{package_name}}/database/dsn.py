@@ -41,7 +41,7 @@ def normalise(url: str) -> str:
         parts = urlsplit(url.strip())
         query = parts.query
         parameters = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        _check_places(parts.netloc, dict(parameters).get("port", ""))
+        _check_places(parts.netloc, dict(parameters))
     except ValueError:
         raise ValueError(
             "is not a connection URI; special characters of a password are percent-encoded"
@@ -66,6 +66,11 @@ def sslmode(url: str) -> str | None:
     return "verify-full" if is_elsewhere(url) else None
 
 
+def names_host(url: str) -> bool:
+    """Whether it says where the server is; otherwise asyncpg tries sockets, also those in /tmp."""
+    return "service" in dict(parse_qsl(urlsplit(url).query)) or any(_hosts(url))
+
+
 def is_elsewhere(url: str) -> bool:
     """Whether a server is reached otherwise than by a socket or a loopback address."""
     by_file = "service" in dict(parse_qsl(urlsplit(url).query))
@@ -76,9 +81,10 @@ def variables(url: str) -> dict[str, str]:
     """The place and the login of a URI as libpq's environment variables."""
     parts = urlsplit(url)
     parameters = dict(parse_qsl(parts.query))
+    places = _places(parts.netloc.rpartition("@")[2])
     found = {
         "PGHOST": ",".join(host.strip("[]") for host in _hosts(url)),
-        "PGPORT": parameters.get("port") or ",".join(port for _, port in _places(parts.netloc)),
+        "PGPORT": parameters.get("port") or ",".join(port for _, port in places),
         "PGUSER": parameters.get("user") or unquote(parts.username or ""),
         "PGDATABASE": parameters.get("dbname") or unquote(parts.path[1:]),
     }
@@ -133,19 +139,23 @@ def _check_once(parts: SplitResult, names: list[str]) -> None:
         raise ValueError("says something twice, such as its host or its user")
 
 
-def _check_places(netloc: str, ports: str) -> None:
-    for host, port in [*_places(netloc), *(("", port) for port in ports.split(","))]:
+def _check_places(netloc: str, parameters: dict[str, str]) -> None:
+    places = _places(netloc.rpartition("@")[2])
+    hosts = parameters.get("host", "").split(",")
+    places += _places(",".join(host for host in hosts if not host.startswith("/")))
+    places += [("", port) for port in parameters.get("port", "").split(",")]
+    for host, port in places:
         if port and not 0 < int(port) < 65536:
             raise ValueError(port)
         if "%" not in host and "[" not in host:  # a directory of sockets, an address of IPv6
             host.encode("idna")  # as the resolver will; an empty label is an error
 
 
-def _places(netloc: str) -> list[tuple[str, str]]:
+def _places(servers: str) -> list[tuple[str, str]]:
     """Of each server the host, as it is written, and the port."""
-    found = [_PLACE.fullmatch(place) for place in netloc.rpartition("@")[2].split(",")]
+    found = [_PLACE.fullmatch(place) for place in servers.split(",")]
     if not all(found):
-        raise ValueError(netloc)
+        raise ValueError(servers)
     return [(place[1], place[2] or "") for place in found if place]
 
 
@@ -154,7 +164,7 @@ def _hosts(url: str) -> list[str]:
     given = dict(parse_qsl(parts.query)).get("host")
     if given:
         return given.split(",")
-    hosts = [unquote(host) for host, _ in _places(parts.netloc)]
+    hosts = [unquote(host) for host, _ in _places(parts.netloc.rpartition("@")[2])]
     return hosts if any(hosts) else os.environ.get("PGHOST", "").split(",")
 
 
@@ -162,4 +172,4 @@ def _is_local(host: str) -> bool:
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host in {"", "localhost"} or host.startswith(("/", "@"))  # a socket
+        return host in {"", "localhost"} or host.startswith("/")  # a socket, as asyncpg has it

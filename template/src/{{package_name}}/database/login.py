@@ -42,6 +42,12 @@ class Login:
         """The same login for another event loop."""
         return Login(SecretStr(self._url), self._provider, self._ca_file)
 
+    def with_credential(self, credential: Credential) -> "Login":
+        """The same server and database, as whoever the credential belongs to."""
+        password = credential.password.get_secret_value()
+        url = dsn.with_login(self._url, credential.user or "", password)
+        return Login(SecretStr(url), ca_file=self._ca_file)
+
     async def connect(self, **options: Any) -> Any:
         """Open a connection; with a newer credential, if PostgreSQL refuses the one that we have.
 
@@ -133,6 +139,8 @@ def _tls(url: str, mode: str | None, ca_file: Path | None) -> dict[str, Any]:
         context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError:
         raise SettingsError("DATABASE_CA_FILE: holds no certificates in PEM") from None
+    except OSError as error:
+        raise SettingsError(f"DATABASE_CA_FILE: {error.strerror}") from None
     context.check_hostname = mode == "verify-full"
     context.set_alpn_protocols(["postgresql"])
     try:

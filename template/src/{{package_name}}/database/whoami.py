@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from .login import Login
 from .migrate import reading
@@ -14,7 +15,6 @@ _WHO = """
     SELECT
         session_user AS login,
         current_database() AS database,
-        (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS tls,
         (SELECT rolvaliduntil FROM pg_roles WHERE rolname = session_user
             AND rolvaliduntil < 'infinity') AS valid_until,
         (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) AS superuser,
@@ -52,6 +52,9 @@ async def read(login: Login, credentials: str) -> Whoami:
         await connection.execute("SET LOCAL ROLE NONE")  # or we might not see ourselves
         privilege = "SET" if connection.get_server_version() >= (16,) else "MEMBER"
         (row,) = await connection.fetch(_WHO, privilege)
+        # That of our connection; PostgreSQL would tell of a pooler's.
+        driver: Any = connection
+        tls = driver._transport.get_extra_info("ssl_object")
     expires_at = await login.expires_at()
     ends = None if math.isinf(expires_at) else datetime.fromtimestamp(expires_at, UTC)
     return Whoami(
@@ -60,7 +63,7 @@ async def read(login: Login, credentials: str) -> Whoami:
         server=login.place,
         credentials=credentials,
         expires_at=ends or row["valid_until"],
-        tls=row["tls"],
+        tls=tls and tls.version(),
         sslmode=login.sslmode,
         superuser=row["superuser"],
         roles=[] if row["superuser"] else row["roles"],
