@@ -1,14 +1,16 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["fastpg-new", "psutil>=7", "psycopg[binary]>=3.2"]
+# dependencies = ["fastpg-new", "matplotlib>=3.10", "psutil>=7", "psycopg[binary]>=3.2"]
 #
 # [tool.uv.sources]
 # fastpg-new = { path = "..", editable = true }
 # ///
 """How fast a generated service is, beside the limit and beside what people use.
 
-`uv run benchmarks/service.py` takes a quarter of an hour and needs `wrk` (apt install wrk). All
-subjects run on one PostgreSQL, one after the other in each round, over Unix sockets and loopback.
+`uv run benchmarks/service.py --write` measures, prints, and renews docs/performance.md: it takes a
+quarter of an hour and needs `wrk` (apt install wrk). All subjects run on one PostgreSQL, one after
+the other in each round, over Unix sockets and loopback. `--count` only counts, which needs neither
+wrk nor a quiet machine; `--instructions` counts those of the processor (apt install valgrind).
 """
 
 import argparse
@@ -16,6 +18,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,12 +30,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+import document
 import psutil
 import psycopg
+from document import Figures
 
 HERE = Path(__file__).parent
 ROWS = 1000
@@ -95,6 +100,8 @@ class Subject:
     name: str
     database: str
     command: list[str]
+    imports: list[str]
+    """A command that imports it, and ends."""
     cwd: Path
     user: str = "postgres"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -224,15 +231,19 @@ def subjects(backdrop: Backdrop, services: Mapping[str, Path]) -> list[Subject]:
         script = str(HERE / f"subjects/{name}.py")
         run("uv", "sync", "--quiet", "--script", script, cwd=HERE)
         python = run("uv", "python", "find", "--script", script, cwd=HERE).strip()
-        command = [python, script]
+        imports = [python, "-c", f"import runpy; runpy.run_path({script!r})"]
         keys = {"JWKS": backdrop.environment["JWKS"]}
-        return Subject(name, "others", command, HERE, "postgres", keys, token, has_login)
+        keys |= {"DATABASE_URL": backdrop.url("others"), "POOL_SIZE": str(POOL_SIZE)}
+        command = [python, script]
+        return Subject(name, "others", command, imports, HERE, "postgres", keys, token, has_login)
 
     def service(name: str, database: str, token: str = "") -> Subject:
         project = services[database]
         command = [str(project / ".venv/bin" / database), "serve"]
+        imports = [str(project / ".venv/bin/python"), "-c", f"import {database}.app"]
         environment = backdrop.environment if token else {}
-        return Subject(name, database, command, project, f"{database}_app", environment, token)
+        user = f"{database}_app"
+        return Subject(name, database, command, imports, project, user, environment, token)
 
     return [
         other("limit"),
@@ -257,8 +268,8 @@ def serving(
     environment = {
         "PORT": str(port),
         "POOL_SIZE": str(POOL_SIZE),
-        "DATABASE_URL": address(subject.database, subject.user),
         **subject.environment,
+        "DATABASE_URL": address(subject.database, subject.user),
     }
     if counting:
         environment |= {"PYTHONPATH": str(HERE / "counting"), "CALLS": str(counting)}
@@ -304,21 +315,24 @@ def free_port() -> int:
 _numbers = itertools.count(1)
 
 
-def measure(
-    running: Running, request: Request, backdrop: Backdrop, seconds: float, connections: int
-) -> Sample:
-    """Load of one kind."""
-    before = cpu(running.process), backdrop.cpu()
+def load(running: Running, request: Request, seconds: float, connections: int) -> dict[str, int]:
+    """Load of one kind: requests, microseconds, refused, broken, p50, p99."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(HERE / "requests.lua")]
     command += [f"http://127.0.0.1:{running.port}", "--"]
     command += [request.method, request.path, running.subject.token, request.body]
     command += [str(next(_numbers))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
+    return cast("dict[str, int]", json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(running: Running, request: Request, backdrop: Backdrop, seconds: float) -> Sample:
+    """A cell of one round; every request has to be answered as expected."""
+    before = cpu(running.process), backdrop.cpu()
+    found = load(running, request, seconds, CONNECTIONS)
     own, database = cpu(running.process) - before[0], backdrop.cpu() - before[1]
     expected = found["requests"] if request.status >= 400 else 0
     if found["broken"] or found["refused"] != expected:
-        sys.exit(f"{running.subject.name}, {request.name}: {done.stdout}")
+        sys.exit(f"{running.subject.name}, {request.name}: {found}")
     return Sample(
         per_second=found["requests"] / found["microseconds"] * 1e6,
         p50=found["p50"],
@@ -353,6 +367,44 @@ def count(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, tupl
     return found
 
 
+def instructions(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, int]:
+    """By the kind of request the processor's instructions, as callgrind counts them."""
+    out = scratch / "callgrind.out"
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
+    valgrind += [f"--callgrind-out-file={out}"]
+    watched = replace(subject, command=[*valgrind, *subject.command])
+    found = {}
+    with serving(watched, backdrop) as running:
+        control = ["callgrind_control", str(running.process.pid)]
+        for request in requests(running.note):
+            for _ in range(10):
+                running.ask(request)
+            run(*control, "--instr=on", cwd=scratch)
+            running.ask(request)  # is looked at as it is translated
+            run(*control, "--zero", cwd=scratch)
+            for _ in range(COUNTED):
+                running.ask(request)
+            run(*control, "--dump", cwd=scratch)
+            run(*control, "--instr=off", cwd=scratch)
+            dumps = sorted(scratch.glob("callgrind.out.*"), key=lambda path: int(path.suffix[1:]))
+            (total,) = re.findall(
+                r"^(?:totals|summary): (\d+)", dumps[-1].read_text(), re.MULTILINE
+            )[:1]
+            found[request.name] = round(int(total) / COUNTED)
+    return found
+
+
+def imported_in(subject: Subject) -> float:
+    """Seconds that it takes to start Python and import the program; the median of three."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        run(*subject.imports, cwd=subject.cwd, env=subject.environment)
+        return time.perf_counter() - started
+
+    return statistics.median(once() for _ in range(3))
+
+
 def prepare(backdrop: Backdrop, services: Mapping[str, Path]) -> None:
     """Roles, tables and rows."""
     with psycopg.connect(backdrop.url("others"), autocommit=True) as connection:
@@ -364,31 +416,59 @@ def prepare(backdrop: Backdrop, services: Mapping[str, Path]) -> None:
         }
         for command in ("roles", "upgrade"):
             run(f".venv/bin/{name}", "db", command, cwd=project, env=environment)
-    fill(backdrop.url("others"), owner="'ada'")
-    fill(backdrop.url("plain"))
-    fill(backdrop.url("identified"), tenant="''", owner="'ada'")
+    for database in ("others", *services):
+        fill(backdrop, database, 1, ROWS)
 
 
-def fill(url: str, **more: str) -> None:
-    """Store notes, with more columns, by the SQL of their values."""
-    values = {"title": "'row ' || n", "body": "repeat('x', 200)", **more}
-    with psycopg.connect(url, autocommit=True) as connection:
+OWNERS = {
+    "others": {"owner": "'ada'"},
+    "plain": {},
+    "identified": {"tenant": "''", "owner": "'ada'"},
+}
+
+
+def fill(backdrop: Backdrop, database: str, first: int, last: int) -> None:
+    """Store notes of these numbers."""
+    values = {"title": "'row ' || n", "body": "repeat('x', 200)", **OWNERS[database]}
+    with psycopg.connect(backdrop.url(database), autocommit=True) as connection:
         connection.execute(
             f"INSERT INTO notes ({', '.join(values)}) SELECT {', '.join(values.values())}"
-            f" FROM generate_series(1, {ROWS}) AS n"
+            f" FROM generate_series({first}, {last}) AS n"
         )
         connection.execute("VACUUM ANALYZE notes")
 
 
-def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=2, help="of load, for each cell and round")
-    parser.add_argument("--only", nargs="*", help="names of subjects")
-    arguments = parser.parse_args()
-    if not shutil.which("wrk"):
-        sys.exit("error: there is no wrk\nhint: apt install wrk")
+def measured(
+    chosen: list[Subject], backdrop: Backdrop, rounds: int, seconds: int
+) -> tuple[dict[tuple[str, str], Sample], dict[str, tuple[float, float]]]:
+    """The medians of each subject and kind; of each subject its megabytes and its start."""
+    samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    with ExitStack() as stack:
+        all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
+        for number in range(rounds + 1):  # the first is for caches
+            for kind, _ in enumerate(requests("")):
+                for running in all_running:
+                    request = requests(running.note)[kind]
+                    lasts = seconds if number else 1
+                    sample = measure(running, request, backdrop, lasts)
+                    if number:
+                        samples[running.subject.name, request.name].append(sample)
+        processes = {
+            running.subject.name: (
+                running.process.memory_full_info().uss / 1e6,
+                running.started_in,
+            )
+            for running in all_running
+        }
+    return {
+        key: Sample(*(statistics.median(values) for values in zip(*of, strict=True)))
+        for key, of in samples.items()
+    }, processes
+
+
+@contextmanager
+def laboratory() -> Iterator[tuple[Backdrop, list[Subject], Path]]:
+    """Everything that is measured, what it stands on, and a directory."""
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         services = {
@@ -398,39 +478,42 @@ def main() -> None:
         backdrop = Backdrop(services["identified"], ["identified", "plain", "others"])
         stack.callback(backdrop.close)
         prepare(backdrop, services)
-        chosen = [
-            subject
-            for subject in subjects(backdrop, services)
-            if not arguments.only or subject.name in arguments.only
-        ]
+        yield backdrop, subjects(backdrop, services), scratch
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=1, help="of load, for each cell and round")
+    parser.add_argument("--only", nargs="*", help="names of subjects")
+    parser.add_argument("--count", action="store_true", help="print what is counted, as JSON")
+    parser.add_argument("--instructions", action="store_true", help="count with callgrind")
+    parser.add_argument("--write", action="store_true", help="renew docs/performance.md")
+    arguments = parser.parse_args()
+    for program in ("valgrind",) if arguments.instructions else ("wrk",):
+        if not arguments.count and not shutil.which(program):
+            sys.exit(f"error: there is no {program}\nhint: apt install {program}")
+    with laboratory() as (backdrop, everybody, scratch):
+        chosen = [one for one in everybody if not arguments.only or one.name in arguments.only]
+        if arguments.instructions:
+            for subject in chosen:
+                print(json.dumps({subject.name: instructions(subject, backdrop, scratch)}))
+            return
         counts = {subject.name: count(subject, backdrop, scratch) for subject in chosen}
-        samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-        all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
-        for number in range(arguments.rounds + 1):
-            for kind, _ in enumerate(requests("")):
-                for running in all_running:
-                    request = requests(running.note)[kind]
-                    seconds = arguments.seconds if number else 1
-                    sample = measure(running, request, backdrop, seconds, CONNECTIONS)
-                    if number:  # the first is for caches
-                        samples[running.subject.name, request.name].append(sample)
-        for request in requests(""):
-            print(f"\n{request.name}")
-            limit = statistics.median(s.per_second for s in samples["limit", request.name] or [])
-            for running in all_running:
-                of = samples[running.subject.name, request.name]
-                middle = Sample(*(statistics.median(values) for values in zip(*of, strict=True)))
-                trips, calls = counts[running.subject.name][request.name]
-                print(
-                    f"  {running.subject.name:26}{middle.per_second:8.0f}/s"
-                    f" {middle.per_second / limit:5.2f}  p50 {middle.p50 / 1000:6.1f} ms"
-                    f"  p99 {middle.p99 / 1000:6.1f} ms  cpu {middle.own_cpu:6.0f}"
-                    f" +{middle.database_cpu:5.0f} us  trips {trips:4.1f}  calls {calls:7.1f}"
-                )
-        print()
-        for running in all_running:
-            memory = running.process.memory_full_info().uss / 1e6
-            print(f"  {running.subject.name:26}{memory:6.1f} MB  {running.started_in:5.2f} s")
+        if arguments.count:
+            print(json.dumps(counts))
+            return
+        imports = {subject.name: imported_in(subject) for subject in chosen}
+        samples, processes = measured(chosen, backdrop, arguments.rounds, arguments.seconds)
+    figures = [
+        Figures(subject, kind, *sample, *counts[subject][kind])
+        for (subject, kind), sample in samples.items()
+    ]
+    starts = {name: (*processes[name], imports[name]) for name in processes}
+    print(document.text(figures, starts))
+    if arguments.write:
+        document.write(figures, starts, arguments.rounds, arguments.seconds)
 
 
 if __name__ == "__main__":
