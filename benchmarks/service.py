@@ -369,7 +369,7 @@ def count(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, tupl
 
 def instructions(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, int]:
     """By the kind of request the processor's instructions, as callgrind counts them."""
-    out = scratch / "callgrind.out"
+    out = Path(tempfile.mkdtemp(dir=scratch)) / "callgrind.out"
     valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
     valgrind += [f"--callgrind-out-file={out}"]
     watched = replace(subject, command=[*valgrind, *subject.command])
@@ -386,7 +386,7 @@ def instructions(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[st
                 running.ask(request)
             run(*control, "--dump", cwd=scratch)
             run(*control, "--instr=off", cwd=scratch)
-            dumps = sorted(scratch.glob("callgrind.out.*"), key=lambda path: int(path.suffix[1:]))
+            dumps = sorted(out.parent.glob("callgrind.out.*"), key=lambda path: int(path.suffix[1:]))
             (total,) = re.findall(
                 r"^(?:totals|summary): (\d+)", dumps[-1].read_text(), re.MULTILINE
             )[:1]
