@@ -303,6 +303,21 @@ class TestWhatTheUserChanged:
         assert shop.read("src/store/more.py") == "more = 1\n"
         assert not (shop.path / "src/shop").exists()
 
+    def test_files_of_the_users_follow_a_directory_that_the_template_renames(
+        self, shop: Shop
+    ) -> None:
+        (shop.path / "src/shop/notes/mine.py").write_text("mine = 1\n")
+        (shop.path / "src/shop/notes/parts").mkdir()
+        (shop.path / "src/shop/notes/parts/part.py").write_text("part = 1\n")
+        shop.commit()
+        package = "template/src/{{package_name}}"
+        shop.generator.git("mv", f"{package}/notes", f"{package}/remarks")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.read("src/shop/remarks/mine.py") == "mine = 1\n"
+        assert shop.read("src/shop/remarks/parts/part.py") == "part = 1\n"
+        assert not (shop.path / "src/shop/notes").exists()
+
     def test_line_ends_are_the_users(self, shop: Shop) -> None:
         for path in shop.path.rglob("*"):
             if path.is_file() and ".git" not in path.parts:
@@ -807,16 +822,14 @@ class TestAnswers:
         assert "nosuch" in shop.update("--data", "nosuch=1", code=2).stderr
         shop.update("--data", "ci=nosuch", code=2)
 
-    def test_the_name_takes_the_users_files_with_it(self, shop: Shop) -> None:
-        (shop.path / "src/shop/mine.py").write_text("mine = 1\n")
-        (shop.path / "src/shop/orders").mkdir()
-        (shop.path / "src/shop/orders/router.py").write_text("orders = 1\n")
-        shop.commit()
-        shop.update("--data", "project_name=store")
-        assert shop.read("src/store/mine.py") == "mine = 1\n"
-        assert shop.read("src/store/orders/router.py") == "orders = 1\n"
-        assert shop.read("src/store/migrations/0001.py") == "revision = '0001'\n"
-        assert not (shop.path / "src/shop").exists()
+    @pytest.mark.parametrize("options", [(), ("--check",), ("--dry-run",)])
+    def test_a_service_keeps_its_name(self, options: tuple[str], shop: Shop) -> None:
+        before = tree(shop.path)
+        refused = shop.update("--data", "project_name=store", *options, code=2).stderr
+        assert refused.startswith("error: a service keeps its name, here shop: ")
+        assert "hint: make a new service, and take your code there" in refused
+        assert tree(shop.path) == before
+        shop.update("--data", "project_name=shop")
 
     def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:
         shop.update("--data", "team=Crows", "--data", "ci=gitlab")

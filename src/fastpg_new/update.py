@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 
 from fastpg_new import changelog, project, source
-from fastpg_new.answers import Questions
+from fastpg_new.answers import NAME, Questions
 from fastpg_new.changelog import Section
 from fastpg_new.errors import BadInput, FastpgNewError, Interrupted, NewerProject, Unsolved
 from fastpg_new.existing import Project
@@ -103,6 +103,12 @@ def update(request: Request, report: Report) -> Updated:
             old, new = _releases(existing, template, request)
             questions = Questions(new.read("copier.yml"))
             questions.check(request.answers)
+            if NAME in _changed(existing.answers, request.answers):
+                raise BadInput(
+                    f"a service keeps its name, here {existing.answers[NAME]}: its migrations and "
+                    "its database's roles have it",
+                    "make a new service, and take your code there; or rename this one by hand",
+                )
             updated = Updated(str(existing.path), old.name, new.name, "current")
             if old.commit != new.commit:
                 updated.changelog = _changes(old, new)
