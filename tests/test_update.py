@@ -831,6 +831,40 @@ class TestAnswers:
         assert tree(shop.path) == before
         shop.update("--data", "project_name=shop")
 
+    @pytest.mark.parametrize(
+        ("key", "there", "back"),
+        [
+            ("identity", "the section *Identity, later* of", "There is no short way back"),
+            ("database_credentials", "see docs/credentials.md", "put passwords"),
+        ],
+    )
+    def test_what_another_one_leaves_to_a_person_is_a_step(
+        self, key: str, there: str, back: str, shop: Shop
+    ) -> None:
+        first, other = {"identity": ("none", "okta")}.get(key, ("password", "aws"))
+        if key == "identity":
+            shop.update("--data", "identity=none")
+            shop.commit()
+        for value, words in (other, there), (first, back):
+            said = shop.update("--data", f"{key}={value}", "--dry-run").stdout
+            assert said.index("What is left for you to do") < said.index(f"since {key} changed")
+            assert words in said[said.index(f"since {key} changed") :]
+            document = shop.updated("--data", f"{key}={value}", "--data", "team=Crows")
+            assert list(document["answers"]["steps"]) == [key]
+            assert words in document["answers"]["steps"][key]
+            shop.commit()
+
+    def test_its_step_is_repeated_when_conflicts_are_solved(self, shop: Shop) -> None:
+        shop.replace("pyproject.toml", "FastAPI", "small")
+        shop.commit()
+        data = ("--data", "database_credentials=aws", "--data", "description=Sells things")
+        assert "docs/credentials.md" in shop.update(*data, code=3).stdout
+        (shop.path / "pyproject.toml").write_text("[project]\n")
+        assert "docs/credentials.md" in shop.update("--continue").stdout
+
+    def test_one_that_leaves_nothing_to_do_is_no_step(self, shop: Shop) -> None:
+        assert shop.updated("--data", "identity=okta")["answers"]["steps"] == {}
+
     def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:
         shop.update("--data", "team=Crows", "--data", "ci=gitlab")
         shop.commit()

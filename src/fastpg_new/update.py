@@ -43,6 +43,8 @@ class Answers:
     reset: dict[str, str] = field(default_factory=dict)
     """Those that are answers no longer, with the reason."""
     changed: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
+    """What a person has to do, since they changed."""
 
 
 @dataclass
@@ -63,8 +65,9 @@ class Updated:
 
     @property
     def steps(self) -> dict[str, str]:
-        """What a person has to do, release by release, the oldest first."""
-        return {section.title: section.steps for section in self.changelog[::-1] if section.steps}
+        """What a person has to do: release by release, the oldest first, then by answer."""
+        steps = {section.title: section.steps for section in self.changelog[::-1] if section.steps}
+        return steps | {f"{key} changed": text for key, text in self.answers.steps.items()}
 
     @property
     def exit_code(self) -> int:
@@ -233,6 +236,7 @@ def _merge(
     # A question that is not asked any more, or whose answer is secret, is not among them.
     answers.reset = {key: f"{why}; now {now.get(key)!r}" for key, why in answers.reset.items()}
     answers.changed = _changed(before, {key: now[key] for key in request.answers if key in now})
+    answers.steps = questions.steps(before, now)
     workshop = Workshop(existing, scratch)
     updated.files = workshop.merge(scratch / "old", scratch / "new")
     return workshop
