@@ -207,6 +207,12 @@ class TestClean:
         assert "News" not in said
         assert said.index("What is left for you") < said.index("1. Look here.")
 
+    def test_tests_that_nobody_asked_for_are_not_mentioned(self, shop: Shop) -> None:
+        shop.generator.edit("template/old.txt", "old", "new")
+        shop.generator.release("1.1.0")
+        assert "  tests  " not in shop.update("--dry-run").stdout
+        assert "  tests  " not in shop.update().stdout
+
     def test_files_that_are_written_once_stay(self, shop: Shop) -> None:
         shop.generator.edit("template/src/{{package_name}}/migrations/0001.py", "1", "2")
         shop.generator.write("src/{{package_name}}/migrations/0002.py", "")
@@ -302,6 +308,20 @@ class TestWhatTheUserChanged:
         assert "return 11" in shop.read("src/store/code.py")
         assert shop.read("src/store/more.py") == "more = 1\n"
         assert not (shop.path / "src/shop").exists()
+
+    def test_changes_of_files_that_the_user_renamed_come_with_a_hint(self, shop: Shop) -> None:
+        shop.git("mv", "src/shop/code.py", "src/shop/numbers.py")
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        said = shop.update("--dry-run").stdout
+        hint = "Changed where you renamed them; imports in new lines may still need your names"
+        assert f"{hint}:\n  src/shop/code.py -> src/shop/numbers.py\n" in said
+        files = shop.updated()["files"]
+        assert files["followed"] == {"src/shop/code.py": "src/shop/numbers.py"}
+        assert files["merged"] == ["docs/guide.md"]
 
     def test_files_of_the_users_follow_a_directory_that_the_template_renames(
         self, shop: Shop
@@ -615,7 +635,9 @@ class TestConflicts:
 
     def test_a_dry_run_foresees_them_and_writes_nothing(self, conflict: Shop) -> None:
         before = sorted(conflict.path.rglob("*"))
-        assert "src/shop/code.py: lines 2-6" in conflict.update("--dry-run", code=3).stdout
+        said = conflict.update("--dry-run", code=3).stdout
+        assert "src/shop/code.py: lines 2-6" in said
+        assert "  tests  " not in said
         assert sorted(conflict.path.rglob("*")) == before
         assert conflict.git("status", "--porcelain") == ""
 
@@ -1096,6 +1118,8 @@ class TestOwnTests:
     def test_a_merge_that_passes_them_is_applied(self, tested: Shop) -> None:
         tested.generator.edit("template/old.txt", "old", "new")
         tested.generator.release("1.1.0")
+        done = tested.fastpg("update", str(tested.path), "--test", "--dry-run", env=tested.env)
+        assert "  tests    passed" in done.stdout
         done = tested.fastpg("update", str(tested.path), "--test", "--json", env=tested.env)
         assert json.loads(done.stdout)["tests"] == "passed"
         assert "new" in tested.read("old.txt")
