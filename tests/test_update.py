@@ -207,6 +207,12 @@ class TestClean:
         assert "News" not in said
         assert said.index("What is left for you") < said.index("1. Look here.")
 
+    def test_tests_that_nobody_asked_for_are_not_mentioned(self, shop: Shop) -> None:
+        shop.generator.edit("template/old.txt", "old", "new")
+        shop.generator.release("1.1.0")
+        assert "  tests  " not in shop.update("--dry-run").stdout
+        assert "  tests  " not in shop.update().stdout
+
     def test_files_that_are_written_once_stay(self, shop: Shop) -> None:
         shop.generator.edit("template/src/{{package_name}}/migrations/0001.py", "1", "2")
         shop.generator.write("src/{{package_name}}/migrations/0002.py", "")
@@ -302,6 +308,35 @@ class TestWhatTheUserChanged:
         assert "return 11" in shop.read("src/store/code.py")
         assert shop.read("src/store/more.py") == "more = 1\n"
         assert not (shop.path / "src/shop").exists()
+
+    def test_changes_of_files_that_the_user_renamed_come_with_a_hint(self, shop: Shop) -> None:
+        shop.git("mv", "src/shop/code.py", "src/shop/numbers.py")
+        shop.append("docs/guide.md", "mine\n")
+        shop.commit()
+        shop.generator.edit("template/src/{{package_name}}/code.py", "return 1", "return 11")
+        shop.generator.edit("template/docs/guide.md", "Line 3", "Row 3")
+        shop.generator.release("1.1.0")
+        said = shop.update("--dry-run").stdout
+        hint = "Changed where you renamed them; imports in new lines may still need your names"
+        assert f"{hint}:\n  src/shop/code.py -> src/shop/numbers.py\n" in said
+        files = shop.updated()["files"]
+        assert files["followed"] == {"src/shop/code.py": "src/shop/numbers.py"}
+        assert files["merged"] == ["docs/guide.md"]
+
+    def test_files_of_the_users_follow_a_directory_that_the_template_renames(
+        self, shop: Shop
+    ) -> None:
+        (shop.path / "src/shop/notes/mine.py").write_text("mine = 1\n")
+        (shop.path / "src/shop/notes/parts").mkdir()
+        (shop.path / "src/shop/notes/parts/part.py").write_text("part = 1\n")
+        shop.commit()
+        package = "template/src/{{package_name}}"
+        shop.generator.git("mv", f"{package}/notes", f"{package}/remarks")
+        shop.generator.release("1.1.0")
+        shop.update()
+        assert shop.read("src/shop/remarks/mine.py") == "mine = 1\n"
+        assert shop.read("src/shop/remarks/parts/part.py") == "part = 1\n"
+        assert not (shop.path / "src/shop/notes").exists()
 
     def test_line_ends_are_the_users(self, shop: Shop) -> None:
         for path in shop.path.rglob("*"):
@@ -600,7 +635,9 @@ class TestConflicts:
 
     def test_a_dry_run_foresees_them_and_writes_nothing(self, conflict: Shop) -> None:
         before = sorted(conflict.path.rglob("*"))
-        assert "src/shop/code.py: lines 2-6" in conflict.update("--dry-run", code=3).stdout
+        said = conflict.update("--dry-run", code=3).stdout
+        assert "src/shop/code.py: lines 2-6" in said
+        assert "  tests  " not in said
         assert sorted(conflict.path.rglob("*")) == before
         assert conflict.git("status", "--porcelain") == ""
 
@@ -807,16 +844,48 @@ class TestAnswers:
         assert "nosuch" in shop.update("--data", "nosuch=1", code=2).stderr
         shop.update("--data", "ci=nosuch", code=2)
 
-    def test_the_name_takes_the_users_files_with_it(self, shop: Shop) -> None:
-        (shop.path / "src/shop/mine.py").write_text("mine = 1\n")
-        (shop.path / "src/shop/orders").mkdir()
-        (shop.path / "src/shop/orders/router.py").write_text("orders = 1\n")
+    @pytest.mark.parametrize("options", [(), ("--check",), ("--dry-run",)])
+    def test_a_service_keeps_its_name(self, options: tuple[str], shop: Shop) -> None:
+        before = tree(shop.path)
+        refused = shop.update("--data", "project_name=store", *options, code=2).stderr
+        assert refused.startswith("error: a service keeps its name, here shop: ")
+        assert "hint: make a new service, and take your code there" in refused
+        assert tree(shop.path) == before
+        shop.update("--data", "project_name=shop")
+
+    @pytest.mark.parametrize(
+        ("key", "there", "back"),
+        [
+            ("identity", "the section *Identity, later* of", "There is no short way back"),
+            ("database_credentials", "see docs/credentials.md", "put passwords"),
+        ],
+    )
+    def test_what_another_one_leaves_to_a_person_is_a_step(
+        self, key: str, there: str, back: str, shop: Shop
+    ) -> None:
+        first, other = {"identity": ("none", "okta")}.get(key, ("password", "aws"))
+        if key == "identity":
+            shop.update("--data", "identity=none")
+            shop.commit()
+        for value, words in (other, there), (first, back):
+            said = shop.update("--data", f"{key}={value}", "--dry-run").stdout
+            assert said.index("What is left for you to do") < said.index(f"since {key} changed")
+            assert words in said[said.index(f"since {key} changed") :]
+            document = shop.updated("--data", f"{key}={value}", "--data", "team=Crows")
+            assert list(document["answers"]["steps"]) == [key]
+            assert words in document["answers"]["steps"][key]
+            shop.commit()
+
+    def test_its_step_is_repeated_when_conflicts_are_solved(self, shop: Shop) -> None:
+        shop.replace("pyproject.toml", "FastAPI", "small")
         shop.commit()
-        shop.update("--data", "project_name=store")
-        assert shop.read("src/store/mine.py") == "mine = 1\n"
-        assert shop.read("src/store/orders/router.py") == "orders = 1\n"
-        assert shop.read("src/store/migrations/0001.py") == "revision = '0001'\n"
-        assert not (shop.path / "src/shop").exists()
+        data = ("--data", "database_credentials=aws", "--data", "description=Sells things")
+        assert "docs/credentials.md" in shop.update(*data, code=3).stdout
+        (shop.path / "pyproject.toml").write_text("[project]\n")
+        assert "docs/credentials.md" in shop.update("--continue").stdout
+
+    def test_one_that_leaves_nothing_to_do_is_no_step(self, shop: Shop) -> None:
+        assert shop.updated("--data", "identity=okta")["answers"]["steps"] == {}
 
     def test_those_added_dropped_renamed_or_reset_are_reported(self, shop: Shop) -> None:
         shop.update("--data", "team=Crows", "--data", "ci=gitlab")
@@ -1049,6 +1118,8 @@ class TestOwnTests:
     def test_a_merge_that_passes_them_is_applied(self, tested: Shop) -> None:
         tested.generator.edit("template/old.txt", "old", "new")
         tested.generator.release("1.1.0")
+        done = tested.fastpg("update", str(tested.path), "--test", "--dry-run", env=tested.env)
+        assert "  tests    passed" in done.stdout
         done = tested.fastpg("update", str(tested.path), "--test", "--json", env=tested.env)
         assert json.loads(done.stdout)["tests"] == "passed"
         assert "new" in tested.read("old.txt")

@@ -40,13 +40,26 @@ class Questions:
         try:
             if choices and value not in choices:
                 return f"must be one of {', '.join(choices)}"
-            validator = self._jinja.from_string(question.get("validator", ""))
-            return validator.render({key: value}).strip() or None
+            return self._say(key, "validator", {key: value})
         except (TemplateError, TypeError) as error:
             raise BadInput(
                 f"the template says what {key} may be in a way that only Copier understands",
                 "update with Copier itself: copier update",
             ) from error
+
+    def steps(self, before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+        """What a person has to do, question by question, since its answer is another one."""
+        both = [key for key in self if key in before and key in now]
+        said = {
+            key: self._say(key, "steps", {key: now[key], "before": before[key]})
+            for key in both
+            if before[key] != now[key]
+        }
+        return {key: text for key, text in said.items() if text}
+
+    def _say(self, key: str, what: str, answers: Mapping[str, str]) -> str | None:
+        template = self._jinja.from_string(self._questions[key].get(what, ""))
+        return template.render(answers).strip() or None
 
     def check(self, answers: Mapping[str, str]) -> None:
         """Refuse what is no answer, and answers to what is not asked."""

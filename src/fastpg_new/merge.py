@@ -33,6 +33,8 @@ class Merge:
     """The template changed them; the user had not."""
     merged: list[str] = field(default_factory=list)
     """Both did, in different places."""
+    followed: dict[str, str] = field(default_factory=dict)
+    """The template changed them; the user had renamed them."""
     renamed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     conflicts: dict[str, list[str]] = field(default_factory=dict)
@@ -189,6 +191,7 @@ class Workshop:
     def _describe(self, made: Merge, base: dict[str, str], ours: dict[str, str]) -> None:
         changes = ("diff-tree", "-r", "-M", "-z", "--name-status", self._project.tree)
         fields = iter(self._git.names(*changes, self._git("write-tree")))
+        moved = self._renamed("ours")
         for status in fields:
             path = next(fields)
             if status[0] == "R":
@@ -197,7 +200,11 @@ class Workshop:
                 made.added.append(path)
             elif status[0] == "D":
                 made.removed.append(path)
-            elif path not in made.conflicts and path != ANSWERS_FILE:
+            elif path in made.conflicts or path == ANSWERS_FILE:
+                continue
+            elif path in moved:
+                made.followed[moved[path]] = path
+            else:
                 (made.updated if ours[path] == base.get(path) else made.merged).append(path)
 
     def _written(self, files: Path, ours: dict[str, str]) -> dict[str, str]:

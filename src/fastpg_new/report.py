@@ -143,6 +143,10 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
     for title, lines in (
         ("Changed by the template", files.updated),
         ("Changed by the template, and by you elsewhere", files.merged),
+        (
+            "Changed where you renamed them; imports in new lines may still need your names",
+            [f"{old} -> {new}" for old, new in files.followed.items()],
+        ),
         ("New", files.added),
         ("Renamed", [f"{old} -> {new}" for old, new in files.renamed.items()]),
         ("Removed", files.removed),
@@ -162,7 +166,11 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
         yield from ("", ("Conflicts:", "bold red"))
         for path, lines in files.conflicts.items():
             yield f"  {path}: {_places(lines)}"
-        yield from ("", f"  tests    {updated.tests}")
+    outcome = [f"  tests    {updated.tests}"] if updated.tests != "not run" else []
+    if updated.status == "updated":
+        outcome.append(f"  uv.lock  {updated.lock}")
+    if outcome:
+        yield from ("", *outcome)
     if updated.status == "previewed":
         yield from ("", "Nothing was written.")
     elif files.conflicts:
@@ -172,13 +180,7 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
             f"Or give up, and have everything as before: {_command(updated, '--abort')}",
         )
     elif updated.status == "updated":
-        yield from (
-            "",
-            f"  tests    {updated.tests}",
-            f"  uv.lock  {updated.lock}",
-            "",
-            _COMMIT,
-        )
+        yield from ("", _COMMIT)
 
 
 def _steps(steps: Mapping[str, str]) -> Iterator[str | tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 
 from fastpg_new import changelog, project, source
-from fastpg_new.answers import Questions
+from fastpg_new.answers import NAME, Questions
 from fastpg_new.changelog import Section
 from fastpg_new.errors import BadInput, FastpgNewError, Interrupted, NewerProject, Unsolved
 from fastpg_new.existing import Project
@@ -43,6 +43,8 @@ class Answers:
     reset: dict[str, str] = field(default_factory=dict)
     """Those that are answers no longer, with the reason."""
     changed: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, str] = field(default_factory=dict)
+    """What a person has to do, since they changed."""
 
 
 @dataclass
@@ -63,8 +65,9 @@ class Updated:
 
     @property
     def steps(self) -> dict[str, str]:
-        """What a person has to do, release by release, the oldest first."""
-        return {section.title: section.steps for section in self.changelog[::-1] if section.steps}
+        """What a person has to do: release by release, the oldest first, then by answer."""
+        steps = {section.title: section.steps for section in self.changelog[::-1] if section.steps}
+        return steps | {f"{key} changed": text for key, text in self.answers.steps.items()}
 
     @property
     def exit_code(self) -> int:
@@ -103,6 +106,12 @@ def update(request: Request, report: Report) -> Updated:
             old, new = _releases(existing, template, request)
             questions = Questions(new.read("copier.yml"))
             questions.check(request.answers)
+            if NAME in _changed(existing.answers, request.answers):
+                raise BadInput(
+                    f"a service keeps its name, here {existing.answers[NAME]}: its migrations and "
+                    "its database's roles have it",
+                    "make a new service, and take your code there; or rename this one by hand",
+                )
             updated = Updated(str(existing.path), old.name, new.name, "current")
             if old.commit != new.commit:
                 updated.changelog = _changes(old, new)
@@ -227,6 +236,7 @@ def _merge(
     # A question that is not asked any more, or whose answer is secret, is not among them.
     answers.reset = {key: f"{why}; now {now.get(key)!r}" for key, why in answers.reset.items()}
     answers.changed = _changed(before, {key: now[key] for key in request.answers if key in now})
+    answers.steps = questions.steps(before, now)
     workshop = Workshop(existing, scratch)
     updated.files = workshop.merge(scratch / "old", scratch / "new")
     return workshop
