@@ -3,11 +3,20 @@
 A read of one row takes a third of the time that it takes through the ORM, a page a quarter.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
-from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy import (
+    Boolean,
+    Delete,
+    Float,
+    Insert,
+    Numeric,
+    Select,
+    TypeDecorator,
+    Update,
+)
 from sqlalchemy.dialects.postgresql import asyncpg
 
 from .transaction import Session
@@ -21,14 +30,14 @@ class Compiled(Generic[Row]):
     """A statement with parameters (``bindparam``), whose rows are schemas.
 
     Args:
-        schema: what a row becomes. Of the columns that the statement selects, those that the schema
-            has no field for are left out; one that writes returns the columns of the fields.
+        schema: what a row becomes. Of an entity that is selected, and of the table that is written
+            to, the columns of its fields are asked for.
         statement: what is compiled.
         sets: the columns to which an INSERT or UPDATE gives parameters of the same names.
 
     Raises:
-        TypeError: something is left to SQLAlchemy each time the statement runs, which would be
-            skipped here: a list of IN (write ``= ANY``), or a type that converts its values.
+        TypeError: the columns are not the schema's; or something is left to SQLAlchemy each time
+            the statement runs, and would be skipped here.
     """
 
     def __init__(
@@ -37,25 +46,19 @@ class Compiled(Generic[Row]):
         statement: Select[Any] | Insert | Update | Delete,
         sets: Collection[str] = (),
     ) -> None:
-        fields = schema.model_fields
-        if isinstance(statement, Select):
-            columns = [c for c in statement.selected_columns if c.key in fields]
-            statement = statement.with_only_columns(*columns)
-        else:
-            columns = [c for c in statement.table.columns if c.key in fields]
-            statement = statement.returning(*columns)
-        if missing := fields.keys() - {column.key for column in columns}:
-            raise TypeError(f"there is no column for {', '.join(sorted(missing))}:\n{statement}")
+        statement, columns = _narrowed(statement, schema.model_fields)
         compiled: Any = statement.compile(dialect=_DIALECT, column_keys=list(sets) or None)
-        types = [column.type.dialect_impl(_DIALECT) for column in columns]
-        converted = [type_ for type_ in types if type_.result_processor(_DIALECT, None)]
-        if converted or compiled._bind_processors or compiled.post_compile_params:
-            raise TypeError(f"only SQLAlchemy itself can run this statement:\n{compiled}")
+        if sorted(column.name for column in columns) != sorted(schema.model_fields):
+            raise TypeError(f"the columns are not the fields of {schema.__name__}:\n{compiled}")
+        if unknown := set(sets) - compiled.binds.keys():
+            raise TypeError(f"there is no column {', '.join(sorted(unknown))}:\n{compiled}")
+        if reason := _skipped(compiled, columns):
+            raise TypeError(f"{reason}: only SQLAlchemy itself can run this statement:\n{compiled}")
         self.sql = str(compiled)
         self._names: list[str] = compiled.positiontup
-        self._given = {
-            name: bind.value for name, bind in compiled.binds.items() if not bind.required
-        }
+        binds = compiled.binds.items()
+        self._given = {name: bind.value for name, bind in binds if not bind.required}
+        self._known = frozenset(self._names)
         self._rows = TypeAdapter(list[schema])  # type: ignore[valid-type]
 
     async def all(self, session: Session, **parameters: Any) -> list[Row]:
@@ -63,7 +66,10 @@ class Compiled(Generic[Row]):
 
         Raises:
             KeyError: a parameter is missing.
+            TypeError: there is no such parameter.
         """
+        if not self._known.issuperset(parameters):
+            raise TypeError(f"parameters are {', '.join(sorted(self._known))}")
         values = self._given | parameters
         rows = await session.fetch(self.sql, [*map(values.__getitem__, self._names)])
         return self._rows.validate_python([*map(dict, rows)])
@@ -77,3 +83,43 @@ class Compiled(Generic[Row]):
         """The only row of a statement that always has one."""
         (row,) = await self.all(session, **parameters)
         return row
+
+
+def _narrowed(statement: Any, fields: Collection[str]) -> tuple[Any, list[Any]]:
+    """The statement with the columns of these fields, and these columns."""
+    if not isinstance(statement, Select | Insert | Update | Delete):
+        raise TypeError(f"{type(statement).__name__} cannot be compiled: give it a SELECT around it")
+    if not isinstance(statement, Select):
+        columns = [column for column in statement.table.columns if column.key in fields]
+        return statement.returning(*columns), columns
+    columns = list(statement.selected_columns)
+    entities = all(d["expr"] is d["entity"] for d in statement.column_descriptions)
+    if entities and not statement._distinct:  # DISTINCT is about all columns that there are
+        columns = [column for column in columns if column.key in fields]
+        statement = statement.with_only_columns(*columns, maintain_column_froms=True)
+    return statement, columns
+
+
+def _skipped(compiled: Any, columns: Sequence[Any]) -> str | None:
+    """What of a statement SQLAlchemy would do each time, and the driver does not."""
+    if compiled.post_compile_params or compiled.literal_execute_params:
+        return "a list of parameters (write = ANY) or a literal"
+    if compiled.insert_prefetch or compiled.update_prefetch:
+        return "a default that Python computes"
+    binds = compiled.binds.values()
+    if any(bind.callable for bind in binds):
+        return "a parameter that Python computes"
+    types = [column.type for column in columns] + [bind.type for bind in binds]
+    converted = [type_ for type_ in types if not _is_the_drivers(type_)]
+    return f"a value of {converted[0]!r} is converted" if converted else None
+
+
+def _is_the_drivers(type_: Any) -> bool:
+    if isinstance(type_, Numeric) and not isinstance(type_, TypeDecorator):
+        return type_.asdecimal is not isinstance(type_, Float)  # as asyncpg gives it
+    if isinstance(type_, Boolean):
+        return True  # whose conversion only checks, as the driver does
+    implementation = type_.dialect_impl(_DIALECT)
+    return not (
+        implementation.bind_processor(_DIALECT) or implementation.result_processor(_DIALECT, None)
+    )

@@ -9,7 +9,7 @@ import sqlalchemy
 from sqlalchemy import Result, event
 from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_session
-from sqlalchemy.orm import ORMExecuteState, SessionTransaction
+from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.orm import Session as SyncSession
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
@@ -52,7 +52,7 @@ class Session(AsyncSession):
         self._is_orm = False
         self._taken: PoolProxiedConnection | None = None
         self._lent: sqlalchemy.Connection | None = None
-        self._ended = False
+        self._busy = self._broken = self._ended = False
 
     if TYPE_CHECKING:
         sync_session: "_OrmSession"
@@ -62,6 +62,7 @@ class Session(AsyncSession):
             """Become a session of the ORM by the first attribute that only such a one has."""
             if self.__dict__.get("_is_orm", True):
                 raise AttributeError(name)
+            self._check_turn()
             self._is_orm = True
             super().__init__(
                 self._engine,
@@ -99,11 +100,23 @@ class Session(AsyncSession):
         Raises:
             DBAPIError: as from the ORM.
         """
-        driver = await self._driver()
+        self._check_turn()
+        if self._is_orm:
+            await self.flush()  # as before each of the ORM's statements
+        self._busy = True
+        try:
+            return await self._fetch(await self._driver(), sql, parameters)
+        finally:
+            self._busy = False
+
+    async def _fetch(
+        self, driver: Connection, sql: str, parameters: Sequence[object]
+    ) -> list[asyncpg.Record]:
         started = time.perf_counter()
         try:
             rows: list[asyncpg.Record] = await driver.fetch(sql, *parameters)
         except Exception as error:
+            self._busy = False
             self._slow.failed(time.perf_counter() - started, sql, error)
             await greenlet_spawn(self._refuse, error, sql, parameters)
             raise
@@ -111,14 +124,20 @@ class Session(AsyncSession):
             driver.terminate()  # nobody knows what the server is about to say
             raise
         if (seconds := time.perf_counter() - started) >= self._slow.limit:
+            self._busy = False
             connection = await self.connection()
             await connection.run_sync(self._slow.succeeded, seconds, sql)
         return rows
 
+    def _check_turn(self) -> None:
+        if self._busy:
+            raise InvalidRequestError("A session runs one statement at a time")
+
     async def _driver(self) -> Connection:
         """The driver's connection, in the transaction."""
+        self._broken = True  # unless we come to the end: no savepoint makes up for that
         if self._is_orm:
-            await self.flush()  # as before each of the ORM's statements
+            self._busy = False
             await self.connection()
             taken: Any = self.sync_session.connection().connection
         elif self._ended:
@@ -134,17 +153,22 @@ class Session(AsyncSession):
             except BaseException:
                 driver.terminate()
                 raise
+            if adapter._transaction is None:
+                raise InvalidRequestError("AUTOCOMMIT has no transaction to be the caller in")
+        self._broken = False
         return driver
 
     async def _take(self) -> PoolProxiedConnection:
         pool: Any = self._engine.sync_engine.pool
         if pool.checkedin():
             try:
-                taken: PoolProxiedConnection = pool.connect()
-            except MissingGreenlet:  # it has to be replaced
-                taken = await self._engine.raw_connection()
-        else:
-            taken = await self._engine.raw_connection()
+                return cast("PoolProxiedConnection", pool.connect())
+            except MissingGreenlet:
+                pass  # it has to be replaced
+        taken = await self._engine.raw_connection()
+        if self._ended:  # meanwhile
+            taken.close()
+            raise InvalidRequestError("This session has ended")
         return taken
 
     def _refuse(self, error: Exception, sql: str | None, parameters: Sequence[object]) -> NoReturn:
@@ -171,6 +195,8 @@ class Session(AsyncSession):
         """
         if self.unit is not NO_REQUEST and self.unit.refused:
             return
+        if self._broken:
+            raise RuntimeError("a statement found no connection, and that was ignored")
         if self._is_orm:
             if self.sync_session.failed:
                 raise RuntimeError(
@@ -183,14 +209,23 @@ class Session(AsyncSession):
                 await adapter._call_and_discard(adapter._transaction.commit)
             except Exception as error:
                 await greenlet_spawn(self._refuse, error, None, ())
+            except BaseException:
+                adapter.driver_connection.terminate()
+                raise
 
     async def _end(self) -> None:
         """Undo what is not committed, and give the connection back."""
         self._ended = True
         if self._is_orm:
-            await super().__aexit__(None, None, None)
-            if self._lent:
-                await greenlet_spawn(self._lent.close)
+            try:
+                await super().__aexit__(None, None, None)
+            except BaseException:
+                if self._taken:
+                    self._taken.driver_connection.terminate()
+                raise
+            finally:
+                if self._lent:
+                    await greenlet_spawn(self._lent.close)
         elif self._taken:
             adapter: Any = self._taken.dbapi_connection
             try:
@@ -208,6 +243,7 @@ class _OrmSession(SyncSession):
     """The ORM's part: it knows when a statement has failed, or a rollback has taken work away."""
 
     failed = False
+    reset = SyncSession.close  # which takes work away, and leaves no session to go on with
 
     @property
     def outside(self) -> Session:
@@ -231,8 +267,13 @@ def _introduce(session: _OrmSession, _: object, connection: sqlalchemy.Connectio
     session.outside.introduce(adapter.driver_connection)
 
 
+@event.listens_for(_OrmSession, "after_transaction_create")
+def _remember(session: _OrmSession, transaction: Any) -> None:
+    transaction.failed_before = session.failed
+
+
 @event.listens_for(_OrmSession, "after_soft_rollback")
-def _forget(session: _OrmSession, transaction: SessionTransaction) -> None:
+def _forget(session: _OrmSession, transaction: Any) -> None:
     # What a savepoint takes back is forgotten; of a request nobody else takes anything back.
     is_request = session.outside.unit is not NO_REQUEST
-    session.failed = is_request and not transaction.nested
+    session.failed = transaction.failed_before if transaction.nested else is_request

@@ -75,11 +75,13 @@ class AccessTokens:
             NoRole: it is valid, but gives no role.
             IdentityProviderUnavailable: its issuer's keys are not known and cannot be had.
         """
-        if len(token) > MAX_SIZE or not _JWS.fullmatch(token):
+        if len(token) > MAX_SIZE:
             raise InvalidToken("The access token is malformed")
         digest = hashlib.sha256(token.encode()).digest()
         if verified := self._remembered(digest):
             return verified.principal
+        if not _JWS.fullmatch(token):
+            raise InvalidToken("The access token is malformed")
         verified = await self._verify(token)
         self._verified[digest] = verified
         if len(self._verified) > REMEMBERED:
