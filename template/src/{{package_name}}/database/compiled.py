@@ -88,11 +88,11 @@ class Compiled(Generic[Row]):
 def _narrowed(statement: Any, fields: Collection[str]) -> tuple[Any, list[Any]]:
     """The statement with the columns of these fields, and these columns."""
     if not isinstance(statement, Select | Insert | Update | Delete):
-        raise TypeError(f"{type(statement).__name__} cannot be compiled: give it a SELECT around it")
+        raise TypeError(f"a {type(statement).__name__} needs a SELECT around it")
     if not isinstance(statement, Select):
-        columns = [column for column in statement.table.columns if column.key in fields]
-        return statement.returning(*columns), columns
-    columns = list(statement.selected_columns)
+        written = [column for column in statement.table.columns if column.key in fields]
+        return statement.returning(*written), written
+    columns: list[Any] = list(statement.selected_columns)
     entities = all(d["expr"] is d["entity"] for d in statement.column_descriptions)
     if entities and not statement._distinct:  # DISTINCT is about all columns that there are
         columns = [column for column in columns if column.key in fields]

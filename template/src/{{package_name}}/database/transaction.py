@@ -221,7 +221,7 @@ class Session(AsyncSession):
                 await super().__aexit__(None, None, None)
             except BaseException:
                 if self._taken:
-                    self._taken.driver_connection.terminate()
+                    cast("Connection", self._taken.driver_connection).terminate()
                 raise
             finally:
                 if self._lent:
