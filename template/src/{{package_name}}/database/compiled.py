@@ -93,7 +93,7 @@ def _narrowed(statement: Any, fields: Collection[str]) -> tuple[Any, list[Any]]:
         written = [column for column in statement.table.columns if column.key in fields]
         return statement.returning(*written), written
     columns: list[Any] = list(statement.selected_columns)
-    entities = all(d["expr"] is d["entity"] for d in statement.column_descriptions)
+    entities = all(d["expr"] is d.get("entity") for d in statement.column_descriptions)
     if entities and not statement._distinct:  # DISTINCT is about all columns that there are
         columns = [column for column in columns if column.key in fields]
         statement = statement.with_only_columns(*columns, maintain_column_froms=True)
