@@ -14,7 +14,6 @@ from sqlalchemy import (
     Insert,
     Numeric,
     Select,
-    TypeDecorator,
     Update,
 )
 from sqlalchemy.dialects.postgresql import asyncpg
@@ -43,7 +42,7 @@ class Compiled(Generic[Row]):
     def __init__(
         self,
         schema: type[Row],
-        statement: Select[Any] | Insert | Update | Delete,
+        statement: Select[*tuple[Any, ...]] | Insert | Update | Delete,
         sets: Collection[str] = (),
     ) -> None:
         statement, columns = _narrowed(statement, schema.model_fields)
@@ -115,7 +114,7 @@ def _skipped(compiled: Any, columns: Sequence[Any]) -> str | None:
 
 
 def _is_the_drivers(type_: Any) -> bool:
-    if isinstance(type_, Numeric) and not isinstance(type_, TypeDecorator):
+    if isinstance(type_, Numeric | Float):
         return type_.asdecimal is not isinstance(type_, Float)  # as asyncpg gives it
     if isinstance(type_, Boolean):
         return True  # whose conversion only checks, as the driver does
