@@ -386,7 +386,9 @@ def instructions(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[st
                 running.ask(request)
             run(*control, "--dump", cwd=scratch)
             run(*control, "--instr=off", cwd=scratch)
-            dumps = sorted(out.parent.glob("callgrind.out.*"), key=lambda path: int(path.suffix[1:]))
+            dumps = sorted(
+                out.parent.glob("callgrind.out.*"), key=lambda path: int(path.suffix[1:])
+            )
             (total,) = re.findall(
                 r"^(?:totals|summary): (\d+)", dumps[-1].read_text(), re.MULTILINE
             )[:1]
