@@ -211,6 +211,7 @@ def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a subject: nothing of ours but what programs and packages need."""
     dropped = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PYTHONPATH")
+    dropped += ("PYTHONDONTWRITEBYTECODE",)  # nobody compiles all modules at each start
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | dict(environment)
 
@@ -231,7 +232,11 @@ def subjects(backdrop: Backdrop, services: Mapping[str, Path]) -> list[Subject]:
         script = str(HERE / f"subjects/{name}.py")
         run("uv", "sync", "--quiet", "--script", script, cwd=HERE)
         python = run("uv", "python", "find", "--script", script, cwd=HERE).strip()
-        imports = [python, "-c", f"import runpy; runpy.run_path({script!r})"]
+        imports = [
+            python,
+            "-c",
+            f"import sys; sys.path[0] = {str(HERE / 'subjects')!r}; import {name}",
+        ]
         keys = {"JWKS": backdrop.environment["JWKS"]}
         keys |= {"DATABASE_URL": backdrop.url("others"), "POOL_SIZE": str(POOL_SIZE)}
         command = [python, script]
