@@ -1,6 +1,7 @@
 """Statements that are compiled once, and whose rows become schemas without the ORM.
 
-A read of one row takes a third of the time that it takes through the ORM, a page a quarter.
+Through the ORM, a request that reads one row calls two and a half times as many functions of Python,
+and one that reads a page of fifty three and a half times as many.
 """
 
 from collections.abc import Collection, Sequence

@@ -26,6 +26,8 @@ class Session(AsyncSession):
     else that is asked of it, it becomes a session of the ORM, in the same transaction: that takes
     as long again as the rest of a request, and many requests need none.
 
+    It runs one statement at a time.
+
     Args:
         engine: has the pool.
         unit: what the transaction is part of.

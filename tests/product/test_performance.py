@@ -1,0 +1,30 @@
+"""What a request costs, counted rather than timed: it is the same on every machine."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Round trips, and calls of Python functions with 3 % of slack.
+MOST = {
+    "read": (3, 560),
+    "page of 50": (3, 692),
+    "create": (3, 720),
+    "conflict": (3, 885),
+    "update": (4, 1327),  # the row is locked first
+    "livez": (0, 122),
+}
+
+
+@pytest.mark.larger
+def test_a_request_costs_no_more_than_it_did() -> None:
+    command = ["uv", "run", "--quiet", "benchmarks/service.py", "--count", "--only", "service"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    counted = json.loads(done.stdout)["service"]
+    assert counted.keys() == MOST.keys()
+    for kind, (round_trips, calls) in MOST.items():
+        assert counted[kind][0] == round_trips, kind
+        assert counted[kind][1] <= calls, kind
