@@ -99,7 +99,7 @@ def draw(figures: list[Figures]) -> None:
         axes.bar(places, heights, width, label=subject, color=colour)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(kinds))], kinds)
     axes.set_ylabel("requests per second, of the limit's")
-    axes.legend(ncols=3, frameon=False)
+    axes.legend(ncols=6, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, "performance.svg")
 
 

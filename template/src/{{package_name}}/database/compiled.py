@@ -1,7 +1,7 @@
 """Statements that are compiled once, and whose rows become schemas without the ORM.
 
-Through the ORM, a request that reads one row calls two and a half times as many functions of Python,
-and one that reads a page of fifty three and a half times as many.
+Through the ORM, a request that reads one row calls two and a half times as many functions, and
+one that reads a page of fifty three and a half times as many.
 """
 
 from collections.abc import Collection, Sequence
