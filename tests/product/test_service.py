@@ -73,5 +73,5 @@ def test_no_answer_surprises_a_fuzzer(tmp_path: Path) -> None:
     fuzz = service.path / "tests" / "test_fuzz.py"
     text = fuzz.read_text()
     assert '"--max-examples", "5"' in text
-    fuzz.write_text(text.replace('"5"', '"300", "--seed", "1"'))
+    fuzz.write_text(text.replace('"5"', '"100", "--seed", "1"'))
     service.run("uv", "run", "pytest", "tests/test_fuzz.py")
