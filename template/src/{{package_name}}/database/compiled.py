@@ -23,7 +23,7 @@ from .transaction import Session
 
 Row = TypeVar("Row", bound=BaseModel)
 
-_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
 
 
 class Compiled(Generic[Row]):
@@ -59,7 +59,7 @@ class Compiled(Generic[Row]):
         binds = compiled.binds.items()
         self._given = {name: bind.value for name, bind in binds if not bind.required}
         self._known = frozenset(self._names)
-        self._rows = TypeAdapter(list[schema])  # type: ignore[valid-type]
+        self._rows = TypeAdapter(list[schema])  # type: ignore[valid-type]  # known when it runs
 
     async def all(self, session: Session, **parameters: Any) -> list[Row]:
         """All rows.
