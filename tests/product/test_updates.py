@@ -136,8 +136,8 @@ def _kept_current(project: Path) -> dict[str, tuple[int, bytes]]:
     return {path: entry for path, entry in tree(project).items() if not WRITTEN_ONCE.match(path)}
 
 
-# Every line that somebody wrote has this in it.
-MINE = "MINE"
+# Every line that somebody wrote has this in it, and no line of a template.
+MINE = "my-own-line"
 
 
 def insert(path: Path, after: str, *lines: str) -> None:
@@ -332,6 +332,7 @@ def test_no_line_is_lost(
     project = tmp_path / "my-service"
     shutil.copytree(rendered(old, Member()), project, symlinks=True)
     committed(project, "Create")
+    assert not lines_of_mine(project)
     edit(project)
     committed(project)
     mine = lines_of_mine(project)
