@@ -51,8 +51,8 @@ def service_of() -> Iterator[ServiceOf]:
             parent.mkdir()
             service = create(Member(answers=answers), parent, "--no-lock")
             engine = service.package / "database/engine.py"
-            assert "pool_recycle=1800" in engine.read_text()
-            engine.write_text(engine.read_text().replace("pool_recycle=1800", "pool_recycle=0.2"))
+            assert "\n_LIFETIME = 300\n" in engine.read_text()
+            engine.write_text(engine.read_text().replace("_LIFETIME = 300", "_LIFETIME = 0.2"))
             service.run("uv", "sync", "--quiet")
             return service
 
