@@ -26,6 +26,8 @@ class UnitOfWork:
     attempts: int = 1
     received: bytearray = field(default_factory=bytearray)
     """The body of the request."""
+    reading: Any = None
+    """The session that reads."""
     writing: dict[bool, Any] = field(default_factory=dict)
     """The session that writes, by whether it is serializable."""
     answer: Response | None = None
@@ -57,6 +59,7 @@ class UnitOfWork:
         """Forget what the last attempt has come to."""
         self.attempts -= 1
         self.answer = None
+        self.reading = None
         self.writing.clear()
         self.committing = False
 

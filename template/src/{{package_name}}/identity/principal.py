@@ -50,23 +50,26 @@ class AccessToken(SecurityBase):
         self.model = OAuth2(flows=OAuthFlows(authorizationCode=flow))
         self.scheme_name = "access_token"
 
-    async def principal(self, request: Request) -> Principal:
-        """Whom the token speaks of; it is verified once in a request."""
+    async def principal(self, request: Request, required: SecurityScopes) -> Principal:
+        """Whom the token speaks of; it is verified once in a request.
+
+        Raises:
+            InsufficientScope: it lacks one of ``Security(…, scopes=[…])``.
+        """
         known: Principal | None = request.scope.get("principal")
         if known is None:
             known = await request.app.state.tokens.verify(_token(request))
             request.scope["principal"] = known
+        if known.scopes is not None and not known.scopes.issuperset(required.scopes):
+            raise InsufficientScope(required.scopes)
         return known
 
 
 class _Caller(AccessToken):
-    """The caller, whose token has the required scopes: ``Security(caller, scopes=[...])``."""
+    """The caller: ``Security(caller, scopes=[...])``."""
 
     async def __call__(self, request: Request, required: SecurityScopes) -> Principal:
-        principal = await self.principal(request)
-        if principal.scopes is not None and not principal.scopes.issuperset(required.scopes):
-            raise InsufficientScope(required.scopes)
-        return principal
+        return await self.principal(request, required)
 
 
 caller = _Caller()

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from fastapi import Request, Response, Security
 
-from ..database.session import ReadSession, WriteSession
-from ..identity.principal import Principal, caller
+from ..database.claims import IdentifiedSession
+from ..database.session import reading, writing
 from ..pagination import Page, PageQuery
 from ..problems import responses
 from ..routing import Router
@@ -16,45 +16,39 @@ from .schemas import NoteCreate, NoteRead, NoteUpdate
 
 router = Router(prefix="/notes", tags=["notes"])
 
-NoteReader = Annotated[Principal, Security(caller, scopes=["notes:read"])]
-NoteWriter = Annotated[Principal, Security(caller, scopes=["notes:write"])]
+Reading = Annotated[IdentifiedSession, Security(reading, scopes=["notes:read"])]
+Writing = Annotated[IdentifiedSession, Security(writing, scopes=["notes:write"])]
 
 
 @router.get("/{note_id}", responses=responses(NoteNotFound))
-async def get_note(reader: NoteReader, session: ReadSession, note_id: UUID) -> NoteRead:
+async def get_note(session: Reading, note_id: UUID) -> NoteRead:
     """Read a note of the caller's."""
-    return await service.get(session, reader, note_id)
+    return await service.get(session, note_id)
 
 
 @router.get("")
-async def list_notes(reader: NoteReader, session: ReadSession, query: PageQuery) -> Page[NoteRead]:
+async def list_notes(session: Reading, query: PageQuery) -> Page[NoteRead]:
     """List the caller's notes, oldest first."""
-    return await service.page(session, reader, query)
+    return await service.page(session, query)
 
 
 @router.post("", status_code=201, responses=responses(NoteTitleTaken))
 async def create_note(
-    author: NoteWriter,
-    session: WriteSession,
-    data: NoteCreate,
-    request: Request,
-    response: Response,
+    session: Writing, data: NoteCreate, request: Request, response: Response
 ) -> NoteRead:
     """Create a note owned by the caller."""
-    note = await service.create(session, author, data)
+    note = await service.create(session, data)
     response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
     return note
 
 
 @router.patch("/{note_id}", responses=responses(NoteNotFound, NoteTitleTaken))
-async def update_note(
-    author: NoteWriter, session: WriteSession, note_id: UUID, data: NoteUpdate
-) -> NoteRead:
+async def update_note(session: Writing, note_id: UUID, data: NoteUpdate) -> NoteRead:
     """Change a note of the caller's."""
-    return NoteRead.model_validate(await service.update(session, author, note_id, data))
+    return NoteRead.model_validate(await service.update(session, note_id, data))
 
 
 @router.delete("/{note_id}", status_code=204, responses=responses(NoteNotFound))
-async def delete_note(author: NoteWriter, session: WriteSession, note_id: UUID) -> None:
+async def delete_note(session: Writing, note_id: UUID) -> None:
     """Delete a note of the caller's."""
-    await service.remove(session, author, note_id)
+    await service.remove(session, note_id)

@@ -9,9 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import and_, bindparam, delete, insert, select
 
+from ..database.claims import IdentifiedSession
 from ..database.compiled import Compiled
-from ..database.transaction import Session
-from ..identity.principal import Principal
 from ..pagination import Page, PageQuery, any_page
 from .models import Note
 from .problems import NoteNotFound
@@ -27,39 +26,39 @@ _GET = Compiled(NoteRead, select(Note).where(_THIS))
 _PAGE = Compiled(NoteRead, any_page(select(Note).where(_MINE), Note.id))
 
 
-async def create(session: Session, author: Principal, data: NoteCreate) -> NoteRead:
-    """Store a new note of the author's."""
-    return await _CREATE.one(session, **_belonging_to(author), **data.model_dump())
+async def create(session: IdentifiedSession, data: NoteCreate) -> NoteRead:
+    """Store a new note of the caller's."""
+    return await _CREATE.one(session, **_mine(session), **data.model_dump())
 
 
-async def get(session: Session, reader: Principal, note_id: UUID) -> NoteRead:
-    """The reader's note with this id.
+async def get(session: IdentifiedSession, note_id: UUID) -> NoteRead:
+    """The caller's note with this id.
 
     Raises:
         NoteNotFound: there is none, or it is somebody else's.
     """
-    note = await _GET.first(session, id=note_id, **_belonging_to(reader))
+    note = await _GET.first(session, id=note_id, **_mine(session))
     if note is None:
         raise NoteNotFound
     return note
 
 
-async def page(session: Session, reader: Principal, query: PageQuery) -> Page[NoteRead]:
-    """A page of the reader's notes, oldest first."""
-    rows = await _PAGE.all(session, **_belonging_to(reader), **query.parameters)
+async def page(session: IdentifiedSession, query: PageQuery) -> Page[NoteRead]:
+    """A page of the caller's notes, oldest first."""
+    rows = await _PAGE.all(session, **_mine(session), **query.parameters)
     return Page[NoteRead].of(rows, query)
 
 
-async def update(session: Session, author: Principal, note_id: UUID, data: NoteUpdate) -> Note:
+async def update(session: IdentifiedSession, note_id: UUID, data: NoteUpdate) -> Note:
     """Change the fields that are given.
 
     The row is locked first, so that of two changes at once neither is lost.
 
     Raises:
-        NoteNotFound: the author has no such note.
+        NoteNotFound: the caller has no such note.
     """
     statement = select(Note).where(_THIS).with_for_update()
-    note = await session.scalar(statement, {"id": note_id, **_belonging_to(author)})
+    note = await session.scalar(statement, {"id": note_id, **_mine(session)})
     if note is None:
         raise NoteNotFound
     for field, value in data.model_dump(exclude_none=True).items():
@@ -68,16 +67,16 @@ async def update(session: Session, author: Principal, note_id: UUID, data: NoteU
     return note
 
 
-async def remove(session: Session, author: Principal, note_id: UUID) -> None:
+async def remove(session: IdentifiedSession, note_id: UUID) -> None:
     """Delete the note.
 
     Raises:
-        NoteNotFound: the author has no such note.
+        NoteNotFound: the caller has no such note.
     """
     statement = delete(Note).where(_THIS).returning(Note.id)
-    if await session.scalar(statement, {"id": note_id, **_belonging_to(author)}) is None:
+    if await session.scalar(statement, {"id": note_id, **_mine(session)}) is None:
         raise NoteNotFound
 
 
-def _belonging_to(principal: Principal) -> dict[str, Any]:
-    return {"tenant": principal.tenant, "owner": principal.subject}
+def _mine(session: IdentifiedSession) -> dict[str, Any]:
+    return {"tenant": session.principal.tenant, "owner": session.principal.subject}
