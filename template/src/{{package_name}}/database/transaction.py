@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 import asyncpg
 import sqlalchemy
 from sqlalchemy import Result, event
-from sqlalchemy.exc import InvalidRequestError, MissingGreenlet
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_session
 from sqlalchemy.orm import ORMExecuteState
 from sqlalchemy.orm import Session as SyncSession
@@ -15,6 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
 from .connection import NO_REQUEST, Connection, Isolation
+from .pool import Pool
 from .statements import SlowStatements
 from .unit_of_work import UnitOfWork
 
@@ -48,6 +49,7 @@ class Session(AsyncSession):
     ) -> None:
         self.unit = unit
         self._engine = engine
+        self._pool = cast("Pool", engine.pool)
         self._slow = slow
         self._isolation: Isolation = isolation
         self._reads = reads
@@ -161,15 +163,9 @@ class Session(AsyncSession):
         return driver
 
     async def _take(self) -> PoolProxiedConnection:
-        pool: Any = self._engine.sync_engine.pool
-        if pool.checkedin():
-            try:
-                return cast("PoolProxiedConnection", pool.connect())
-            except MissingGreenlet:
-                pass  # it has to be replaced
-        taken = await self._engine.raw_connection()
+        taken = await self._pool.take()
         if self._ended:  # meanwhile
-            taken.close()
+            self._pool.give(taken)
             raise InvalidRequestError("This session has ended")
         return taken
 
@@ -238,7 +234,7 @@ class Session(AsyncSession):
                 if not isinstance(error, Exception):
                     raise
             finally:
-                self._taken.close()
+                self._pool.give(self._taken)
 
 
 class _OrmSession(SyncSession):
