@@ -19,7 +19,7 @@ _CLEAN = "RESET ALL;RESET ROLE;CLOSE ALL;UNLISTEN *;DISCARD TEMP;SELECT pg_advis
 
 # The driver prepares statements by the protocol. Whoever prepared one by SQL may have put it in the
 # place of the driver's: then the transaction does not begin, and the connection is replaced.
-_GUARD = "SELECT 1/(NOT EXISTS(SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql))::int;"
+_GUARD = "SELECT 1/(NOT from_sql)::int FROM pg_catalog.pg_prepared_statement() WHERE from_sql;"
 
 # Seconds that a transaction may outlast its last statement's limit: ending a transaction ends its
 # connection, and ending a statement does not.
