@@ -19,6 +19,9 @@ from .connection import Connection
 class Pool(AsyncAdaptedQueuePool):
     """Whoever waits for a connection gets one in turn, by ``take`` or in SQLAlchemy's way."""
 
+    # SQLAlchemy's loggers are silent unless somebody wants to hear them: they quote errors whole.
+    _sqla_logger_namespace = "sqlalchemy.pool.Pool"
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._idle: list[PoolProxiedConnection] = []
