@@ -12,7 +12,7 @@ from fastpg_new import source
 from fastpg_new.render import render
 
 RUNS = 7
-TARGETS = {"--help": 0.25, "a default render": 2.0, "update --check": 1.0, "an update": 5.0}
+TARGETS = {"--help": 0.12, "a default render": 1.0, "update --check": 0.8, "an update": 5.0}
 RENDER = ["--defaults", "--no-lock", "--no-git", "--quiet"]
 
 

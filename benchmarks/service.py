@@ -210,8 +210,8 @@ def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a subject: nothing of ours but what programs and packages need."""
-    dropped = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PYTHONPATH")
-    dropped += ("PYTHONDONTWRITEBYTECODE",)  # nobody compiles all modules at each start
+    dropped = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "DATABASE_URL", "PYTHONPATH"}
+    dropped.add("PYTHONDONTWRITEBYTECODE")  # nobody compiles all modules at each start
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | dict(environment)
 

@@ -73,17 +73,13 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _local_variables()}
 
 
-def isolated(configuration: Path, redirect: Mapping[str, Path] | None = None) -> dict[str, str]:
+def isolated(configuration: Path) -> dict[str, str]:
     """An environment in which git sees no configuration but the one written here.
 
-    `redirect` maps an address to the repository that is read in its place. The configuration is a
-    file rather than GIT_CONFIG_COUNT because git hides the latter from the upload-pack it starts,
-    which then refuses a repository of another user ("dubious ownership").
+    It is a file rather than GIT_CONFIG_COUNT because git hides the latter from the upload-pack it
+    starts, which then refuses a repository of another user ("dubious ownership").
     """
-    lines = ["[safe]", "directory = *", '[protocol "file"]', "allow = user"]
-    for address, repository in (redirect or {}).items():
-        lines += [f"[url {quoted(str(repository))}]", f"insteadOf = {quoted(address)}"]
-    configuration.write_bytes(os.fsencode("\n".join(lines) + "\n"))
+    configuration.write_text('[safe]\ndirectory = *\n[protocol "file"]\nallow = user\n')
     inherited = environment()
     ours = {name: value for name, value in inherited.items() if not name.startswith(_TASTES)}
     return ours | {

@@ -1,11 +1,12 @@
 """Releases: the commits that change the version in pyproject.toml, and the bundle of them all."""
 
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastpg_new.errors import FastpgNewError
-from fastpg_new.git import GitFailed, git, isolated
+from fastpg_new.git import git, isolated
 
 BUNDLE = "template.bundle"
 CHANGELOG = "CHANGELOG.md"
@@ -19,13 +20,13 @@ def released(repository: Path, head: str, env: Mapping[str, str]) -> dict[str, s
 
     Tags are not asked: a clone need not have them.
     """
+    search = ("log", "--first-parent", "--reverse", "--format=%H", "-G^version = ")
+    commits = git(*search, head, "--", "pyproject.toml", cwd=repository, env=env).split()
+    versions = _versions(repository, [*commits, *(f"{commit}^" for commit in commits)], env)
     found: dict[str, str] = {}
-    search = ("log", "--first-parent", "--reverse", "--format=%H %P", "-G^version = ")
-    for line in git(*search, head, "--", "pyproject.toml", cwd=repository, env=env).splitlines():
-        commit, *parents = line.split()
+    for commit in commits:
+        before, after = versions[f"{commit}^"], versions[commit]
         # The commit that begins the file sets a version to work towards.
-        before = _version(repository, parents[0], env) if parents else None
-        after = _version(repository, commit, env)
         if before and after and before != after:
             found.setdefault(f"v{after}", commit)
     return found
@@ -34,11 +35,11 @@ def released(repository: Path, head: str, env: Mapping[str, str]) -> dict[str, s
 def mirror(checkout: Path, target: Path, env: Mapping[str, str]) -> None:
     """A bare repository with the commits of a checkout, at its HEAD, and a tag for each release."""
     head = git("rev-parse", "--verify", "HEAD^{commit}", cwd=checkout, env=env)
-    git("init", "--quiet", "--bare", "--template=", str(target), cwd=checkout, env=env)
-    objects, shallow = (
-        Path(checkout, git("rev-parse", "--git-path", part, cwd=checkout, env=env))
-        for part in ("objects", "shallow")
-    )
+    init = ("init", "--quiet", "--bare", "--template=", "--initial-branch=main")
+    git(*init, str(target), cwd=checkout, env=env)
+    parts = ("--git-path", "objects", "--git-path", "shallow")
+    found = git("rev-parse", *parts, cwd=checkout, env=env).splitlines()
+    objects, shallow = (checkout / path for path in found)
     (target / "objects/info").mkdir(exist_ok=True)
     (target / "objects/info/alternates").write_text(f"{objects}\n")
     if shallow.is_file():
@@ -51,7 +52,6 @@ def mirror(checkout: Path, target: Path, env: Mapping[str, str]) -> None:
     refs["refs/heads/main"] = head
     lines = "".join(f"create {ref} {commit}\n" for ref, commit in refs.items())
     git("update-ref", "--stdin", cwd=target, env=env, given=lines)
-    git("symbolic-ref", "HEAD", "refs/heads/main", cwd=target, env=env)
 
 
 def bundle(checkout: Path, target: Path, scratch: Path) -> None:
@@ -96,13 +96,29 @@ def bundle(checkout: Path, target: Path, scratch: Path) -> None:
     )
 
 
-def _version(repository: Path, commit: str, env: Mapping[str, str]) -> str | None:
+def _versions(
+    repository: Path, commits: Sequence[str], env: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The version at each commit, where there is one; one process of git tells them all."""
+    asked = "".join(f"{commit}:pyproject.toml\n" for commit in commits)
+    told = os.fsencode(git("cat-file", "--batch", cwd=repository, env=env, given=asked))
+    found: dict[str, str | None] = {}
+    for commit in commits:
+        header, _, told = told.partition(b"\n")
+        if header.endswith(b" missing"):
+            found[commit] = None
+        else:
+            size = int(header.split()[-1])
+            found[commit] = _version(os.fsdecode(told[:size]))
+            told = told[size + 1 :]
+    return found
+
+
+def _version(pyproject: str) -> str | None:
     try:
-        text = git("show", f"{commit}:pyproject.toml", cwd=repository, env=env)
-        version = tomllib.loads(text)["project"]["version"]
-    except (GitFailed, tomllib.TOMLDecodeError, LookupError, TypeError):
+        return str(tomllib.loads(pyproject)["project"]["version"])
+    except (tomllib.TOMLDecodeError, LookupError, TypeError):
         return None
-    return str(version)
 
 
 def _signed_by_nobody() -> dict[str, str]:

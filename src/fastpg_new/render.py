@@ -5,8 +5,9 @@ import stat
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from copier._main import Worker, as_operation
@@ -16,15 +17,23 @@ from plumbum import ProcessExecutionError
 
 from fastpg_new.errors import BadInput, FastpgNewError
 from fastpg_new.git import GitFailed
-from fastpg_new.source import Template, serving
+from fastpg_new.source import Template, undisturbed
 
 _ANSWERS_FILE = ".copier-answers.yml"
 
 
-class OutsideGit(Worker):
-    """Copier asks git about every file, 5 ms each; nothing here is tracked yet."""
+class QuickWorker(Worker):
+    """Copier without what takes half of its time."""
 
-    def _sync_git_index_executable_bit(self, *_: object) -> None: ...
+    def _sync_git_index_executable_bit(self, *_: object) -> None:
+        """Ask git about a file, 5 ms each: nothing here is tracked yet."""
+
+    @cached_property
+    def jinja_env(self) -> Any:
+        """Compile the names of a directory and of the answers once, not for each file."""
+        environment = super().jinja_env
+        environment.from_string = cache(environment.from_string)  # type: ignore[assignment]
+        return environment
 
 
 def render(
@@ -43,8 +52,8 @@ def render(
     with (
         _explained(template),
         warnings.catch_warnings(action="ignore"),
-        serving(template),
-        OutsideGit(
+        undisturbed(template.scratch),
+        QuickWorker(
             src_path=template.address,
             dst_path=project,
             data=dict(answers),
@@ -56,6 +65,8 @@ def render(
             quiet=True,
         ) as worker,
     ):
+        # Copier would clone it once more, and look for submodules twice: 0.15 s.
+        worker.template.local_abspath = template.checkout()
         as_operation(operation)(worker.run_copy)()
     _respect_umask(project)
     return _recorded(project)

@@ -45,6 +45,16 @@ class Template:
             return None
         return replace(self, commit=found)
 
+    def checkout(self) -> Path:
+        """The directory with its files."""
+        directory = self.scratch / self.commit
+        if not directory.exists():
+            self._git("worktree", "add", "--quiet", "--detach", str(directory), self.commit)
+            if (directory / ".gitmodules").exists():
+                env = isolated(self.scratch / "gitconfig")
+                git("submodule", "update", "--init", "--recursive", cwd=directory, env=env)
+        return directory.resolve()
+
     @property
     def name(self) -> str:
         """The release it is at, or the distance from one: what a project will remember."""
@@ -99,20 +109,16 @@ def remembered(address: str, scratch: Path) -> Template:
 
 
 @contextmanager
-def serving(template: Template) -> Iterator[None]:
-    """Let Copier find the template's address in our local repository, and nothing in caches."""
-    redirect = {addresses.git_url(template.address): template.repository}
-    wanted = isolated(template.scratch / "gitconfig", redirect) | {
-        "COPIER_CACHE_DIR": str(template.scratch / "cache"),
-        "TMPDIR": str(template.scratch),
-    }
+def undisturbed(scratch: Path) -> Iterator[None]:
+    """Let Copier's git see nothing of the user's, and Copier write nothing elsewhere."""
+    wanted = isolated(scratch / "gitconfig") | {"TMPDIR": str(scratch)}
     environ, directory = dict(os.environ), tempfile.tempdir
     with local.env():  # a copy of the environment, made when plumbum was imported
         try:
             for variables in (os.environ, local.env):
                 variables.clear()
                 variables.update(wanted)
-            tempfile.tempdir = str(template.scratch)
+            tempfile.tempdir = str(scratch)
             yield
         finally:
             tempfile.tempdir = directory

@@ -411,7 +411,9 @@ def test_copier_alone_gives_the_same_tree(
     newest = template.at("HEAD")
     assert newest is not None
     outcome = updated(project, "HEAD")
-    env = isolated(tmp_path / "gitconfig", {template.address: template.repository})
+    env = isolated(tmp_path / "gitconfig")
+    with (tmp_path / "gitconfig").open("a") as config:
+        config.write(f'[url "{template.repository}"]\ninsteadOf = {template.address}\n')
     subprocess.run(
         [sys.executable, "-m", "copier", "update", "--defaults", "--vcs-ref", newest.commit],
         cwd=alone,
