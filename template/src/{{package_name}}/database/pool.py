@@ -24,7 +24,7 @@ class Pool(AsyncAdaptedQueuePool):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._idle: list[PoolProxiedConnection] = []
+        self._idle: deque[PoolProxiedConnection] = deque()
         """Of SQLAlchemy they are taken; of us, nobody's."""
         self._waiting: deque[asyncio.Future[PoolProxiedConnection | None]] = deque()
         self._promised = 0
@@ -38,18 +38,18 @@ class Pool(AsyncAdaptedQueuePool):
             Exception: there is none, and none could be made.
         """
         while True:
-            taken = self._idle.pop() if self._idle else None
+            taken = self._idle.popleft() if self._idle else None
             if taken is None and not self._has_room():
                 taken = await self._turn()
             if taken is None:
                 return await self._taken_of_sqlalchemy()
-            if _is_ready(taken.dbapi_connection):
+            if _made_ready(taken.dbapi_connection):
                 return taken
             taken.close()  # SQLAlchemy replaces it
 
     def give(self, taken: PoolProxiedConnection) -> None:
         """Give a connection back that has no transaction."""
-        if cast("Connection", taken.driver_connection).is_closed():
+        if not _is_good(cast("Connection", taken.driver_connection)):
             taken.close()
             return
         while self._waiting:
@@ -79,7 +79,7 @@ class Pool(AsyncAdaptedQueuePool):
 
     def _retire(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle.popleft().close()
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         super()._do_return_conn(record)
@@ -127,18 +127,22 @@ class Pool(AsyncAdaptedQueuePool):
 
 
 def replace(dbapi_connection: Any, *_: object) -> None:
-    """Let SQLAlchemy replace a connection that has been closed or has done its time."""
-    if not _is_ready(dbapi_connection):
+    """Let SQLAlchemy replace a connection that is of no use."""
+    if not _made_ready(dbapi_connection):
         raise DisconnectionError
 
 
-def _is_ready(adapter: Any) -> bool:
-    """Whether a connection can be used; this costs no round trip."""
+def _made_ready(adapter: Any) -> bool:
+    """Whether a connection is of use; if so, it keeps nothing of whoever had it."""
     driver: Connection = adapter.driver_connection
-    if driver.is_closed() or driver.good_until < time.monotonic():
+    if not _is_good(driver):
         return False
     driver.forget()
-    # Nor does SQLAlchemy's part of it keep what somebody has asked for.
     adapter.isolation_level = None
     adapter.readonly = adapter.deferrable = False
     return True
+
+
+def _is_good(driver: Connection) -> bool:
+    """Whether a connection is open, and has not done its time; this costs no round trip."""
+    return not driver.is_closed() and time.monotonic() < driver.good_until
