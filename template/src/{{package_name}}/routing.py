@@ -97,6 +97,16 @@ class PathOperation(APIRoute):
         return handle
 
 
+def path_to(request: Request, name: str, **parameters: Any) -> str:
+    """The path of a path operation as clients see it, ``ROOT_PATH`` included.
+
+    ``request.url_for`` makes a URL of it first, by the header Host, which takes a twentieth of the
+    time of a request that creates a row.
+    """
+    root: str = request.scope["root_path"]
+    return root + str(request.app.url_path_for(name, **parameters))
+
+
 class Router(APIRouter):
     """An ``APIRouter`` whose path operations are units of work."""
 

@@ -9,7 +9,7 @@ from ..database.claims import IdentifiedSession
 from ..database.session import reading, writing
 from ..pagination import Page, PageQuery
 from ..problems import responses
-from ..routing import Router
+from ..routing import Router, path_to
 from . import service
 from .problems import NoteNotFound, NoteTitleTaken
 from .schemas import NoteCreate, NoteRead, NoteUpdate
@@ -38,7 +38,7 @@ async def create_note(
 ) -> NoteRead:
     """Create a note owned by the caller."""
     note = await service.create(session, data)
-    response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
+    response.headers["Location"] = path_to(request, "get_note", note_id=note.id)
     return note
 
 

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from ..database.session import ReadSession, WriteSession
 from ..pagination import Page, PageQuery
 from ..problems import responses
-from ..routing import Router
+from ..routing import Router, path_to
 from . import service
 from .problems import NoteNotFound, NoteTitleTaken
 from .schemas import NoteCreate, NoteRead, NoteUpdate
@@ -33,7 +33,7 @@ async def create_note(
 ) -> NoteRead:
     """Create a note."""
     note = await service.create(session, data)
-    response.headers["Location"] = request.url_for("get_note", note_id=note.id).path
+    response.headers["Location"] = path_to(request, "get_note", note_id=note.id)
     return note
 
 
