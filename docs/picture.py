@@ -28,7 +28,7 @@ PICTURE = Path(__file__).with_name("terminal.svg")
 TITLE = "fastpg-new"
 
 COLUMNS = 97  # the long command is broken between two words
-ROWS = 60  # more than the session fills: what scrolls away is not drawn
+ROWS = 70  # more than the session fills: what scrolls away is not drawn
 CLEAR, DOWN, ENTER = "\x15", "\x1b[B", "\r"
 READY = "$\x1b[0;1m "
 

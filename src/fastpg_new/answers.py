@@ -12,7 +12,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from fastpg_new.errors import BadInput
 
 NAME = "project_name"
-_HINTS = {NAME: "take lower-case letters, digits and single hyphens, such as my-service"}
+_HINTS = {NAME: "take lower-case letters, digits and single - or _, such as my-service"}
 _HINT = "give another with --data KEY=VALUE"
 _FILE_HINT = "give a YAML file with lines such as `description: My service`"
 

@@ -176,6 +176,7 @@ def _update(updated: "Updated") -> Iterator[str | tuple[str, str]]:
     elif files.conflicts:
         yield from (
             "",
+            "In these files keep what you need of both sides; their imports may have changed, too.",
             f"Edit these files, then: {_command(updated, '--continue')}",
             f"Or give up, and have everything as before: {_command(updated, '--abort')}",
         )

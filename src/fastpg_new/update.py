@@ -247,7 +247,9 @@ def _lock(existing: Project, changed: list[str], report: Report) -> tuple[str, s
 
     Returns what became of it, and why it could not be renewed.
     """
-    if not existing.tracks("uv.lock") or f"{existing.prefix}pyproject.toml" not in changed:
+    if not existing.tracks("uv.lock"):
+        return "none", ""
+    if f"{existing.prefix}pyproject.toml" not in changed:
         return "unchanged", ""
     report.step("Locking dependencies with uv ...")
     remedy = "the update is complete but for uv.lock; run `uv lock`"

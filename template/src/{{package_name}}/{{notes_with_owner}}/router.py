@@ -20,18 +20,6 @@ Reading = Annotated[IdentifiedSession, Security(reading, scopes=["notes:read"])]
 Writing = Annotated[IdentifiedSession, Security(writing, scopes=["notes:write"])]
 
 
-@router.get("/{note_id}", responses=responses(NoteNotFound))
-async def get_note(session: Reading, note_id: UUID) -> NoteRead:
-    """Read a note of the caller's."""
-    return await service.get(session, note_id)
-
-
-@router.get("")
-async def list_notes(session: Reading, query: PageQuery) -> Page[NoteRead]:
-    """List the caller's notes, oldest first."""
-    return await service.page(session, query)
-
-
 @router.post("", status_code=201, responses=responses(NoteTitleTaken))
 async def create_note(
     session: Writing, data: NoteCreate, request: Request, response: Response
@@ -42,13 +30,25 @@ async def create_note(
     return note
 
 
-@router.patch("/{note_id}", responses=responses(NoteNotFound, NoteTitleTaken))
+@router.get("")
+async def list_notes(session: Reading, query: PageQuery) -> Page[NoteRead]:
+    """List the caller's notes, oldest first."""
+    return await service.page(session, query)
+
+
+@router.get("/{note_id:uuid}", responses=responses(NoteNotFound))
+async def get_note(session: Reading, note_id: UUID) -> NoteRead:
+    """Read a note of the caller's."""
+    return await service.get(session, note_id)
+
+
+@router.patch("/{note_id:uuid}", responses=responses(NoteNotFound, NoteTitleTaken))
 async def update_note(session: Writing, note_id: UUID, data: NoteUpdate) -> NoteRead:
     """Change a note of the caller's."""
     return NoteRead.model_validate(await service.update(session, note_id, data))
 
 
-@router.delete("/{note_id}", status_code=204, responses=responses(NoteNotFound))
+@router.delete("/{note_id:uuid}", status_code=204, responses=responses(NoteNotFound))
 async def delete_note(session: Writing, note_id: UUID) -> None:
     """Delete a note of the caller's."""
     await service.remove(session, note_id)
