@@ -101,6 +101,11 @@ class Connection(asyncpg.Connection):
         else:
             await super().close(timeout=timeout)
 
+    def is_idle(self) -> bool:
+        """Nobody has a transaction on it, not even one that is about to begin."""
+        begun = self._top_xact  # type: ignore[attr-defined]  # set before BEGIN is sent
+        return begun is None and not self.is_in_transaction()
+
     def forget(self) -> None:
         """Be nobody's, until a session says whose transaction begins."""
         self.unit, self.isolation, self.reads = NO_REQUEST, "READ COMMITTED", False

@@ -48,7 +48,7 @@ class Pool(AsyncAdaptedQueuePool):
             taken.close()  # SQLAlchemy replaces it
 
     def give(self, taken: PoolProxiedConnection) -> None:
-        """Give a connection back that has no transaction."""
+        """Give a connection back; a transaction that it is in ends with it."""
         if not _is_good(cast("Connection", taken.driver_connection)):
             taken.close()
             return
@@ -144,5 +144,11 @@ def _made_ready(adapter: Any) -> bool:
 
 
 def _is_good(driver: Connection) -> bool:
-    """Whether a connection is open, and has not done its time; this costs no round trip."""
+    """Whether a connection is open, and has not done its time; this costs no round trip.
+
+    One in the middle of a transaction is closed: whoever was given it would go on with that, as
+    somebody else.
+    """
+    if not driver.is_closed() and not driver.is_idle():
+        driver.terminate()
     return not driver.is_closed() and time.monotonic() < driver.good_until

@@ -56,6 +56,9 @@ class Session(AsyncSession):
         self._is_orm = False
         self._taken: PoolProxiedConnection | None = None
         self._lent: sqlalchemy.Connection | None = None
+        self._begun: list[PoolProxiedConnection] = []
+        """What the ORM has begun transactions on."""
+        self._entered = 0
         self._busy = self._broken = self._ended = False
 
     if TYPE_CHECKING:
@@ -84,10 +87,18 @@ class Session(AsyncSession):
 
     async def __aenter__(self) -> Self:
         """Nothing happens before the first statement."""
+        self._entered += 1
         return self
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
-        """Commit unless something failed; give the connection back."""
+        """Commit unless something failed; give the connection back.
+
+        A block within the block ends nothing, and what fails in it is not stored.
+        """
+        self._entered -= 1
+        if self._entered:
+            self._broken |= kind is not None
+            return
         try:
             if kind is None and not self._reads:
                 await self._store()
@@ -139,7 +150,7 @@ class Session(AsyncSession):
 
     async def _driver(self) -> Connection:
         """The driver's connection, in the transaction."""
-        self._broken = True  # unless we come to the end: no savepoint makes up for that
+        was_broken, self._broken = self._broken, True  # no savepoint makes up for that
         if self._is_orm:
             self._busy = False
             await self.connection()
@@ -159,7 +170,7 @@ class Session(AsyncSession):
                 raise
             if adapter._transaction is None:
                 raise InvalidRequestError("AUTOCOMMIT has no transaction to be the caller in")
-        self._broken = False
+        self._broken = was_broken
         return driver
 
     async def _take(self) -> PoolProxiedConnection:
@@ -194,7 +205,7 @@ class Session(AsyncSession):
         if self.unit is not NO_REQUEST and self.unit.refused:
             return
         if self._broken:
-            raise RuntimeError("a statement found no connection, and that was ignored")
+            raise RuntimeError("a statement found no connection, or a block failed: it was ignored")
         if self._is_orm:
             if self.sync_session.failed:
                 raise RuntimeError(
@@ -217,9 +228,10 @@ class Session(AsyncSession):
         if self._is_orm:
             try:
                 await super().__aexit__(None, None, None)
-            except BaseException:
-                if self._taken:
-                    cast("Connection", self._taken.driver_connection).terminate()
+            except BaseException:  # of another task that still uses it, say
+                for begun in filter(lambda connection: connection.is_valid, self._begun):
+                    cast("Connection", begun.driver_connection).terminate()
+                    await greenlet_spawn(begun.invalidate)  # which gives its place back
                 raise
             finally:
                 if self._lent:
@@ -243,6 +255,14 @@ class _OrmSession(SyncSession):
     failed = False
     reset = SyncSession.close  # which takes work away, and leaves no session to go on with
 
+    def connection(self, *arguments: Any, **options: Any) -> sqlalchemy.Connection:
+        """Remember that there was none, whoever ignores that."""
+        try:
+            return super().connection(*arguments, **options)
+        except BaseException:
+            self.failed = True
+            raise
+
     @property
     def outside(self) -> Session:
         """The session that this is part of."""
@@ -253,7 +273,7 @@ class _OrmSession(SyncSession):
 def _execute(state: ORMExecuteState) -> Result[Any]:
     try:
         return state.invoke_statement()
-    except Exception:
+    except BaseException:
         cast("_OrmSession", state.session).failed = True
         raise
 
@@ -261,8 +281,8 @@ def _execute(state: ORMExecuteState) -> Result[Any]:
 @event.listens_for(_OrmSession, "after_begin")
 def _introduce(session: _OrmSession, _: object, connection: sqlalchemy.Connection) -> None:
     """BEGIN goes out with the first statement; by then the connection knows what it is part of."""
-    adapter: Any = connection.connection.dbapi_connection
-    session.outside.introduce(adapter.driver_connection)
+    session.outside._begun.append(connection.connection)
+    session.outside.introduce(connection.connection.driver_connection)
 
 
 @event.listens_for(_OrmSession, "after_transaction_create")
