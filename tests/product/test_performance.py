@@ -9,11 +9,11 @@ from tests.conftest import ROOT
 
 # Round trips, and calls of Python functions with 3 % of slack.
 MOST = {
-    "read": (3, 482),
-    "page of 50": (3, 615),
-    "create": (3, 602),
-    "conflict": (3, 852),
-    "update": (4, 1300),  # the row is locked first
+    "read": (3, 515),
+    "page of 50": (3, 621),
+    "create": (3, 588),
+    "conflict": (3, 840),
+    "update": (4, 1314),  # the row is locked first
     "livez": (0, 122),
 }
 
