@@ -124,7 +124,7 @@ def update(
     ] = False,
     test: Annotated[
         bool,
-        typer.Option("--test", help="Run the project's tests first, on what would come of it; that takes minutes."),
+        typer.Option("--test", help="Run the project's tests first, on the merge: minutes."),
     ] = False,
     resume: Annotated[
         bool, typer.Option("--continue", help="Finish an update whose conflicts are solved.")
