@@ -32,6 +32,7 @@ class QuickWorker(Worker):
     def jinja_env(self) -> Any:
         """Compile the names of a directory and of the answers once, not for each file."""
         environment = super().jinja_env
+        # mypy: what is cached does not say its parameters.
         environment.from_string = cache(environment.from_string)  # type: ignore[assignment]
         return environment
 

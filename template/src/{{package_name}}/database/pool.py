@@ -9,7 +9,8 @@ import time
 from collections import deque
 from typing import Any, cast
 
-from sqlalchemy.exc import DisconnectionError, TimeoutError  # noqa: A004  (SQLAlchemy's own)
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -112,7 +113,7 @@ class Pool(AsyncAdaptedQueuePool):
                     self._call_next()
             turn.cancel()
             if isinstance(error, asyncio.TimeoutError):
-                raise TimeoutError(f"no connection within {self.timeout()} s") from None
+                raise PoolTimeout(f"no connection within {self.timeout()} s") from None
             raise
         if taken is None:
             self._promised -= 1
