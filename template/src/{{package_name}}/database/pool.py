@@ -112,7 +112,7 @@ class Pool(AsyncAdaptedQueuePool):
                     self._promised -= 1
                     self._call_next()
             turn.cancel()
-            if isinstance(error, asyncio.TimeoutError):
+            if isinstance(error, TimeoutError):
                 raise PoolTimeout(f"no connection within {self.timeout()} s") from None
             raise
         if taken is None:
