@@ -26,7 +26,7 @@ class QuickWorker(Worker):
     """Copier without what takes half of its time."""
 
     def _sync_git_index_executable_bit(self, *_: object) -> None:
-        """Ask git about a file, 5 ms each: nothing here is tracked yet."""
+        """Do not ask git about each file, 5 ms: nothing here is tracked yet."""
 
     @cached_property
     def jinja_env(self) -> Any:
