@@ -12,7 +12,7 @@ from matplotlib import pyplot
 
 DOCS = Path(__file__).parent.parent / "docs"
 LIMIT = "limit"
-COLOURS = ["#8c95a4", "#1f6feb", "#79b2f2", "#93c87a", "#e5c07b", "#f07f88"]
+COLOURS = ["#8c95a4", "#c3c9d2", "#1f6feb", "#79b2f2", "#93c87a", "#e5c07b", "#f07f88"]
 
 
 class Figures(NamedTuple):
@@ -99,7 +99,7 @@ def draw(figures: list[Figures]) -> None:
         axes.bar(places, heights, width, label=subject, color=colour)
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(kinds))], kinds)
     axes.set_ylabel("requests per second, of the limit's")
-    axes.legend(ncols=6, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.legend(ncols=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
     save(figure, "performance.svg")
 
 

@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ ROWS = 1000
 CONNECTIONS = 16
 POOL_SIZE = 8
 COUNTED = 50  # requests, for what is counted and not timed
+WARMING = 20  # requests, before any are timed
 
 # One table for those that bring none, with the columns and indexes that the service's has.
 TABLES = """
@@ -120,6 +121,15 @@ class Sample(NamedTuple):
     own_cpu: float
     """Of the service's process, per request."""
     database_cpu: float
+
+
+class Process(NamedTuple):
+    """Of one subject and one round."""
+
+    memory: float
+    """Megabytes that nobody else has."""
+    started_in: float
+    """Seconds until it had read a note."""
 
 
 @dataclass
@@ -252,6 +262,7 @@ def subjects(backdrop: Backdrop, services: Mapping[str, Path]) -> list[Subject]:
 
     return [
         other("limit"),
+        other("floor"),
         service("service", "identified", backdrop.token),
         service("service without identity", "plain"),
         other("raw"),
@@ -447,30 +458,36 @@ def fill(backdrop: Backdrop, database: str, first: int, last: int) -> None:
 
 def measured(
     chosen: list[Subject], backdrop: Backdrop, rounds: int, seconds: int
-) -> tuple[dict[tuple[str, str], Sample], dict[str, tuple[float, float]]]:
-    """The medians of each subject and kind; of each subject its megabytes and its start."""
+) -> tuple[dict[tuple[str, str], Sample], dict[str, Process]]:
+    """The medians, by subject and kind of request, and by subject."""
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
-    with ExitStack() as stack:
-        all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
-        for number in range(rounds + 1):  # the first is for caches
-            for kind, _ in enumerate(requests("")):
+    processes: dict[str, list[Process]] = defaultdict(list)
+    for _ in range(rounds):
+        with ExitStack() as stack:
+            # Anew for each round: two processes of one program differ by a tenth, as they lie in
+            # memory.
+            all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
+            for kind, each in enumerate(requests("")):
                 for running in all_running:
                     request = requests(running.note)[kind]
-                    lasts = seconds if number else 1
-                    sample = measure(running, request, backdrop, lasts)
-                    if number:
-                        samples[running.subject.name, request.name].append(sample)
-        processes = {
-            running.subject.name: (
-                running.process.memory_full_info().uss / 1e6,
-                running.started_in,
-            )
-            for running in all_running
-        }
-    return {
-        key: Sample(*(statistics.median(values) for values in zip(*of, strict=True)))
-        for key, of in samples.items()
-    }, processes
+                    for _ in range(WARMING):
+                        running.ask(request)
+                    if each.name == "read":
+                        load(running, request, 1, CONNECTIONS)  # which opens the connections
+                    sample = measure(running, request, backdrop, seconds)
+                    samples[running.subject.name, request.name].append(sample)
+            for running in all_running:
+                memory = running.process.memory_full_info().uss / 1e6
+                processes[running.subject.name].append(Process(memory, running.started_in))
+    return (
+        {key: Sample(*medians(found)) for key, found in samples.items()},
+        {name: Process(*medians(found)) for name, found in processes.items()},
+    )
+
+
+def medians(rows: Iterable[Iterable[float]]) -> Iterator[float]:
+    """Of each column."""
+    return map(statistics.median, zip(*rows, strict=True))
 
 
 @contextmanager

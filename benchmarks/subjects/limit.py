@@ -45,6 +45,29 @@ class Connection(asyncpg.Connection):
         return ""
 
 
+def connections() -> asyncpg.Pool:
+    """The pool, which opens when it is entered."""
+    return asyncpg.create_pool(
+        os.environ["DATABASE_URL"],
+        min_size=0,
+        max_size=int(os.environ["POOL_SIZE"]),
+        connection_class=Connection,
+    )
+
+
+async def run(pool: asyncpg.Pool, begin: str, statement: str, *parameters: object) -> Any:
+    """The rows of a statement, in a transaction of its own."""
+    async with pool.acquire() as connection:
+        await connection.execute(begin)
+        try:
+            rows = await connection.fetch(statement, *parameters)
+        except BaseException:
+            await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+        return rows
+
+
 class Application:
     """Routes by hand."""
 
@@ -62,19 +85,19 @@ class Application:
         elif method == "POST":
             data = orjson.loads((await receive())["body"])
             try:
-                rows = await self._run(WRITING, CREATE, data["title"], data["body"])
+                rows = await run(self.pool, WRITING, CREATE, data["title"], data["body"])
                 status, found = 201, dict(rows[0])
             except asyncpg.UniqueViolationError:
                 status, found = 409, {"title": "A note with this title already exists"}
         elif method == "PATCH":
             data = orjson.loads((await receive())["body"])
-            found = dict((await self._run(WRITING, UPDATE, UUID(path[7:]), data["body"]))[0])
+            found = dict((await run(self.pool, WRITING, UPDATE, UUID(path[7:]), data["body"]))[0])
         elif path == "/notes":
-            rows = await self._run(READING, PAGE)
+            rows = await run(self.pool, READING, PAGE)
             items = [dict(row) for row in rows[:50]]
             found = {"items": items, "next": items[-1]["id"] if len(rows) > 50 else None}
         else:
-            found = dict((await self._run(READING, ONE, UUID(path[7:])))[0])
+            found = dict((await run(self.pool, READING, ONE, UUID(path[7:])))[0])
         body = orjson.dumps(found, default=str)
         length = (b"content-length", b"%d" % len(body))
         await send({
@@ -82,28 +105,11 @@ class Application:
         })  # fmt: skip
         await send({"type": "http.response.body", "body": body})
 
-    async def _run(self, begin: str, statement: str, *parameters: object) -> Any:
-        async with self.pool.acquire() as connection:
-            await connection.execute(begin)
-            try:
-                rows = await connection.fetch(statement, *parameters)
-            except BaseException:
-                await connection.execute("ROLLBACK")
-                raise
-            await connection.execute("COMMIT")
-            return rows
-
     async def _live(self, receive: Any, send: Any) -> None:
         await receive()
-        self.pool = await asyncpg.create_pool(
-            os.environ["DATABASE_URL"],
-            min_size=0,
-            max_size=int(os.environ["POOL_SIZE"]),
-            connection_class=Connection,
-        )
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self.pool.close()
+        async with connections() as self.pool:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
 
