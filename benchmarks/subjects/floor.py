@@ -9,35 +9,16 @@ beyond the transaction cannot be faster than this.
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import HTTPException
 from limit import CREATE, ONE, PAGE, READING, UPDATE, WRITING, connections, run
+from pooled import Pool, application
 from schemas import NoteCreate, NoteRead, NoteUpdate, Page
 
-
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with connections() as app.state.pool:
-        yield
-
-
-async def pool(request: Request) -> Any:
-    return request.app.state.pool
-
-
-Pool = Annotated[Any, Depends(pool)]
-app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/livez")
-async def livez() -> dict[str, str]:
-    return {"status": "alive"}
+app = application(connections)
 
 
 @app.get("/notes/{note_id}")

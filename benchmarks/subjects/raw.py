@@ -5,38 +5,23 @@
 """A popular shape: FastAPI on the driver, each statement by itself, no identity."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import HTTPException
+from pooled import Pool, application
 from schemas import NoteCreate, NoteRead, NoteUpdate, Page
 
 COLUMNS = "id, title, body, created_at, updated_at"
 
 
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+def connections() -> asyncpg.Pool:
     size = int(os.environ["POOL_SIZE"])
-    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=size) as pool:
-        app.state.pool = pool
-        yield
+    return asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=0, max_size=size)
 
 
-async def pool(request: Request) -> Any:
-    return request.app.state.pool
-
-
-Pool = Annotated[Any, Depends(pool)]
-app = FastAPI(lifespan=lifespan)
-
-
-@app.get("/livez")
-async def livez() -> dict[str, str]:
-    return {"status": "alive"}
+app = application(connections)
 
 
 @app.get("/notes/{note_id}")
