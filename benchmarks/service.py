@@ -464,8 +464,7 @@ def measured(
     processes: dict[str, list[Process]] = defaultdict(list)
     for _ in range(rounds):
         with ExitStack() as stack:
-            # Anew for each round: two processes of one program differ by a tenth, as they lie in
-            # memory.
+            # Anew for each round, so that no figure is one process's alone.
             all_running = [stack.enter_context(serving(each, backdrop)) for each in chosen]
             for kind, each in enumerate(requests("")):
                 for running in all_running:
