@@ -31,9 +31,8 @@ class QuickWorker(Worker):
     @cached_property
     def jinja_env(self) -> Any:
         """Compile the names of a directory and of the answers once, not for each file."""
-        environment = super().jinja_env
-        # mypy: what is cached does not say its parameters.
-        environment.from_string = cache(environment.from_string)  # type: ignore[assignment]
+        environment: Any = super().jinja_env
+        environment.from_string = cache(environment.from_string)
         return environment
 
 

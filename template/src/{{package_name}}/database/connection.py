@@ -103,8 +103,8 @@ class Connection(asyncpg.Connection):
 
     def is_idle(self) -> bool:
         """Nobody has a transaction on it, not even one that is about to begin."""
-        # The driver sets it before BEGIN is sent; its stubs do not know it.
-        begun = self._top_xact  # type: ignore[attr-defined]
+        # The driver sets it before BEGIN is sent.
+        begun = self._top_xact  # type: ignore[attr-defined]  # which its stubs do not know
         return begun is None and not self.is_in_transaction()
 
     def forget(self) -> None:
