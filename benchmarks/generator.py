@@ -1,5 +1,6 @@
-"""How long the command takes, start of the process included."""
+"""How long the command takes, start of the process included; and by `--profile`, where it goes."""
 
+import argparse
 import shutil
 import statistics
 import subprocess
@@ -12,6 +13,7 @@ from fastpg_new import source
 from fastpg_new.render import render
 
 RUNS = 7
+PROFILED = 50  # lines
 TARGETS = {"--help": 0.12, "a default render": 1.0, "update --check": 0.8, "an update": 5.0}
 RENDER = ["--defaults", "--no-lock", "--no-git", "--quiet"]
 
@@ -43,8 +45,27 @@ def oldest(directory: Path) -> Path:
     return project
 
 
+def profile(*arguments: str) -> None:
+    """Print in which functions one run spends its time, those below them included."""
+    profiled = ["-m", "cProfile", "--sort", "cumulative", "-m", "fastpg_new", *arguments]
+    ended = subprocess.run([sys.executable, *profiled], check=True, stdout=subprocess.PIPE)
+    print(
+        f"fastpg-new {' '.join(arguments)}",
+        *ended.stdout.decode().splitlines()[:PROFILED],
+        sep="\n",
+    )
+
+
 def main() -> None:
-    """Print the medians beside their targets."""
+    """Print the medians beside their targets, or the profiles."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", action="store_true", help="of a creation and of an update")
+    arguments = parser.parse_args()
+    if arguments.profile:
+        with tempfile.TemporaryDirectory() as directory:
+            profile(str(Path(directory, "created")), *RENDER)
+            profile("update", str(oldest(Path(directory))), "--no-lock", "--quiet")
+        return
     with tempfile.TemporaryDirectory() as directory:
         seconds("--help")  # compiles what was never run
         seconds(str(Path(directory, "first")), *RENDER)
