@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import psutil
 from matplotlib import pyplot
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -72,8 +73,18 @@ def write(
     draw(figures)
     renew(
         "tables",
-        f"Medians of {rounds} rounds of {seconds} s for each cell, interleaved; {os.cpu_count()} "
-        f"shared cores, Python {platform.python_version()}.\n\n{text(figures, starts)}",
+        f"Medians of {rounds} rounds of {seconds} s for each cell, interleaved; {machine()}.\n\n"
+        f"{text(figures, starts)}",
+    )
+
+
+def machine() -> str:
+    """What it was measured on."""
+    names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{os.cpu_count()} shared cores ({names[0] if names else platform.machine()}), "
+        f"{memory:.0f} GB, Linux {platform.release()}, Python {platform.python_version()}"
     )
 
 
