@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from .database.unit_of_work import RunAgain, UnitOfWork
+from .direct import direct
 from .problems import OutcomeUnknown, Problem, RequestIncomplete, TimedOut, response
 
 # The deadline is spent as limits of the server. Who is still not done a second later is cancelled,
@@ -82,7 +83,7 @@ class PathOperation(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler; its answer decides, before the session ends, what becomes of it."""
-        handler = super().get_route_handler()
+        handler = direct(super().get_route_handler())
 
         async def handle(request: Request) -> Response:
             unit: UnitOfWork = request.scope["unit_of_work"]
