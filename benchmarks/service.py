@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -143,9 +143,17 @@ class Running:
     """Seconds until it had read a note."""
     note: str = ""
 
+    def connect(self) -> closing[http.client.HTTPConnection]:
+        """A connection, until the block ends."""
+        return closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30))
+
     def ask(self, request: Request) -> bytes:
+        """One request on a connection of its own."""
+        with self.connect() as connection:
+            return self.ask_by(connection, request)
+
+    def ask_by(self, connection: http.client.HTTPConnection, request: Request) -> bytes:
         """One request, whose status has to be the one that is expected."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         body = request.body.replace("%d", str(-next(_numbers))) or None
         headers = {"Authorization": f"Bearer {self.subject.token}"} if self.subject.token else {}
         if body:
@@ -153,7 +161,6 @@ class Running:
         connection.request(request.method, request.path, body, headers)
         answer = connection.getresponse()
         content = answer.read()
-        connection.close()
         if answer.status != request.status:
             sys.exit(f"{self.subject.name}: {request} was answered {answer.status} {content!r}")
         return content
@@ -362,7 +369,7 @@ def count(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, tupl
     """By the kind of request its round trips and its calls of Python functions."""
     file = scratch / "calls"
     found = {}
-    with serving(subject, backdrop, counting=file) as running:
+    with serving(subject, backdrop, counting=file) as running, running.connect() as connection:
 
         def counted() -> tuple[int, int]:
             file.unlink(missing_ok=True)
@@ -372,11 +379,11 @@ def count(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[str, tupl
             return backdrop.round_trips(subject.database), int(file.read_text())
 
         for request in requests(running.note):
-            for _ in range(10):  # each connection prepares its statements
-                running.ask(request)
+            for _ in range(10):  # each connection to the database prepares its statements
+                running.ask_by(connection, request)
             before = counted()
             for _ in range(COUNTED):
-                running.ask(request)
+                running.ask_by(connection, request)
             after = counted()
             trips, calls = ((b - a) / COUNTED for a, b in zip(before, after, strict=True))
             found[request.name] = trips, calls
@@ -390,16 +397,16 @@ def instructions(subject: Subject, backdrop: Backdrop, scratch: Path) -> dict[st
     valgrind += [f"--callgrind-out-file={out}"]
     watched = replace(subject, command=[*valgrind, *subject.command])
     found = {}
-    with serving(watched, backdrop) as running:
+    with serving(watched, backdrop) as running, running.connect() as connection:
         control = ["callgrind_control", str(running.process.pid)]
         for request in requests(running.note):
             for _ in range(10):
-                running.ask(request)
+                running.ask_by(connection, request)
             run(*control, "--instr=on", cwd=scratch)
-            running.ask(request)  # is looked at as it is translated
+            running.ask_by(connection, request)  # is looked at as it is translated
             run(*control, "--zero", cwd=scratch)
             for _ in range(COUNTED):
-                running.ask(request)
+                running.ask_by(connection, request)
             run(*control, "--dump", cwd=scratch)
             run(*control, "--instr=off", cwd=scratch)
             dumps = sorted(

@@ -9,12 +9,12 @@ from tests.conftest import ROOT
 
 # Round trips, and calls of Python functions with 3 % of slack.
 MOST = {
-    "read": (3, 515),
-    "page of 50": (3, 621),
-    "create": (3, 588),
-    "conflict": (3, 840),
-    "update": (4, 1314),  # the row is locked first
-    "livez": (0, 122),
+    "read": (3, 341),
+    "page of 50": (3, 402),
+    "create": (3, 390),
+    "conflict": (3, 655),
+    "update": (4, 1078),  # the row is locked first
+    "livez": (0, 85),
 }
 
 

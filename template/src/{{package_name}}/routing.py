@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request  # noqa: TID251  (the one place that exte
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from .database.unit_of_work import RunAgain, UnitOfWork
@@ -113,6 +114,11 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=PathOperation, **options)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As FastAPI, which would try each of the path operations, one after the other."""
+        is_elsewhere = "{" not in self.prefix and self.prefix not in scope["path"]
+        return (Match.NONE, {}) if is_elsewhere else super().matches(scope)
 
 
 async def _until_done(
