@@ -10,14 +10,15 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, Request  # noqa: TID251  (the one place that extends it)
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Request  # noqa: TID251  (the one place that extends it)
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, NoMatchFound
 from starlette.types import Message, Receive, Scope, Send
 
 from .database.unit_of_work import RunAgain, UnitOfWork
@@ -102,11 +103,23 @@ class PathOperation(APIRoute):
 def path_to(request: Request, name: str, **parameters: Any) -> str:
     """The path of a path operation as clients see it, ``ROOT_PATH`` included.
 
-    ``request.url_for`` makes a URL of it first, by the header Host, which takes a twentieth of the
-    time of a request that creates a row.
+    ``request.url_for`` asks all path operations in turn, of which each other one raises an
+    exception: a tenth of the time of a request that creates a row, in a service that has five.
+
+    Raises:
+        NoMatchFound: none of this name has these parameters.
     """
     root: str = request.scope["root_path"]
-    return root + str(request.app.url_path_for(name, **parameters))
+    operation = _operation(request.app, name, *parameters)
+    return root + str(operation.url_path_for(name, **parameters))
+
+
+@lru_cache(maxsize=1024)
+def _operation(app: FastAPI, name: str, *parameters: str) -> Any:
+    for operation in iter_route_contexts(app.routes):
+        if operation.name == name and operation.param_convertors.keys() == set(parameters):
+            return operation
+    raise NoMatchFound(name, dict.fromkeys(parameters))
 
 
 class Router(APIRouter):
