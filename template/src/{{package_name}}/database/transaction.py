@@ -182,9 +182,15 @@ class Session(AsyncSession):
 
     def _refuse(self, error: Exception, sql: str | None, parameters: Sequence[object]) -> NoReturn:
         """Let SQLAlchemy do about the driver's error what it does about those of its own."""
-        orm = self.sync_session
-        orm.failed = True
-        connection = orm.connection()
+        is_violation = isinstance(error, asyncpg.IntegrityConstraintViolationError)
+        if is_violation and self._taken and not self._is_orm:
+            # Nothing is wrong with the connection, and PostgreSQL refuses whatever comes next. A
+            # session of the ORM would have to be made for it, for a fifth of the request's time.
+            connection = sqlalchemy.Connection(self._engine.sync_engine, self._taken)
+            connection.begin()  # or else SQLAlchemy would end the transaction, and another begin
+        else:
+            self.sync_session.failed = True
+            connection = self.sync_session.connection()
         adapter: Any = connection.connection.dbapi_connection
         try:
             adapter._handle_exception(error)
