@@ -4,21 +4,39 @@
 # ///
 """The floor: FastAPI with typed schemas around the limit's transaction.
 
-As in the limit no token is read, and nothing is logged: a service of FastAPI that keeps any promise
-beyond the transaction cannot be faster than this.
+Its path operations are called as the service calls them, by a plan. As in the limit no token is
+read, and nothing is logged: a service that keeps any promise beyond the transaction cannot be
+faster than this.
 """
 
 import os
+import sys
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import uvicorn
 from fastapi import HTTPException
+from fastapi.routing import APIRoute
 from limit import CREATE, ONE, PAGE, READING, UPDATE, WRITING, connections, run
 from pooled import Pool, application
 from schemas import NoteCreate, NoteRead, NoteUpdate, Page
 
+sys.path.append(str(Path(__file__).parents[2] / "template/src/{{package_name}}"))
+from direct import direct
+
+
+class Direct(APIRoute):
+    """A path operation that is called by a plan."""
+
+    def get_route_handler(self) -> Any:
+        """FastAPI's, without the search."""
+        return direct(super().get_route_handler())
+
+
 app = application(connections)
+app.router.route_class = Direct
 
 
 @app.get("/notes/{note_id}")

@@ -9,10 +9,10 @@ from tests.conftest import ROOT
 
 # Round trips, and calls of Python functions with 3 % of slack.
 MOST = {
-    "read": (3, 341),
-    "page of 50": (3, 402),
-    "create": (3, 390),
-    "conflict": (3, 655),
+    "read": (3, 342),
+    "page of 50": (3, 403),
+    "create": (3, 379),
+    "conflict": (3, 491),
     "update": (4, 1078),  # the row is locked first
     "livez": (0, 85),
 }
