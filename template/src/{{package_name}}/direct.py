@@ -2,12 +2,12 @@
 
 FastAPI finds out at each request what a path operation wants to know, and where that is found: a
 seventh of the processor's instructions of a request that reads one row. Here it is found out once.
-What a plan does not know, and each request that is not valid, is left to FastAPI before anything
-has been done. So this module does less than FastAPI, and nothing else.
+What a plan does not know is left to FastAPI, before any argument is looked for. What it knows is
+done with FastAPI's own fields and in FastAPI's order.
 """
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import fields
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,21 +15,21 @@ from enum import Enum
 from functools import partial
 from importlib.util import find_spec
 from types import NoneType, UnionType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, NoReturn, get_args
 from uuid import UUID
 
 from fastapi import Request
+from fastapi._compat import get_missing_field_error
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import serialize_response
 from fastapi.security import SecurityScopes
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-Arguments = dict[str, Any]
 
 IS_TRACED = find_spec("opentelemetry.sdk") is not None
 """FastAPI tells OpenTelemetry of each of its steps, and we take fewer."""
@@ -56,6 +56,8 @@ _OF_DEPENDANT = frozenset({
 
 _PLAIN = (bool, int, float, Decimal, str, Enum, UUID, date, datetime, time, NoneType)
 
+_INVALID = object()
+
 
 class _Unplanned(Exception):
     """FastAPI knows what to do."""
@@ -69,13 +71,19 @@ def direct(handler: Handler) -> Handler:
         return handler
 
     async def handle(request: Request) -> Response:
+        if not plan.is_for(request):
+            return await handler(request)
+        if not plan.reads:
+            return await plan.answer(request)
         try:
-            arguments = await plan.arguments(request)
-        except HTTPException:
-            raise  # of who reads the body, which cannot be read again
+            await request.body()
+        except Exception as error:
+            return await handler(_unreadable(request, error))
+        try:
+            content = await request.json()
         except Exception:
-            return await handler(request)  # which says what is wrong
-        return await plan.answer(request, arguments)
+            return await handler(request)
+        return await plan.answer(request, content)
 
     return handle
 
@@ -99,54 +107,67 @@ class _Plan:
         self._calls: list[_Call] = []
         self._add(known["dependant"])
         functions = [call.function for call in self._calls]
+        _require(all(isinstance(function, Hashable) for function in functions))
         _require(len(functions) == len(set(functions)))  # FastAPI knows which share a result
         *dependencies, operation = self._calls
-        _require(not any(call.body for call in dependencies))
-        self._body = operation.body
+        _require(not any(call.content for call in dependencies))
+        self.reads = operation.content is not None
+        self._takes_query = any(call.takes_query for call in self._calls)
 
     def _add(self, dependant: Dependant) -> int:
         inner = [(each.name, self._add(each)) for each in dependant.dependencies]
         self._calls.append(_Call(dependant, inner))
         return len(self._calls) - 1
 
-    async def arguments(self, request: Request) -> list[Arguments]:
-        """What of the request each call is given. Nothing is called yet.
+    def is_for(self, request: Request) -> bool:
+        """What the request says can be told without FastAPI."""
+        if self._app and self._app.dependency_overrides:
+            return False
+        if self.reads and request.headers.get("content-type") != "application/json":
+            return False
+        if self._takes_query:  # in which a key may be there twice
+            query = request.query_params
+            return len(query) == len(query.multi_items())
+        return True
+
+    async def answer(self, request: Request, content: Any = None) -> Response:
+        """What the path operation returns, as the client gets it.
 
         Raises:
-            Exception: something is not valid, or only FastAPI knows whether it is.
+            RequestValidationError: the request is not valid.
         """
-        _require(not (self._app and self._app.dependency_overrides))
-        found = [{p.name: p.value(request) for p in call.parameters} for call in self._calls]
-        if self._body:
-            _require(request.headers.get("content-type") == "application/json")
-            found[-1][self._body.name] = _valid(self._body, await request.json())
-        return found
-
-    async def answer(self, request: Request, found: list[Arguments]) -> Response:
-        """What the path operation returns, as the client gets it."""
         said: Response | None = None
-        result: Any = None
+        errors: list[Any] = []
         results: list[Any] = []
-        for call, arguments in zip(self._calls, found, strict=True):
+        for call in self._calls:
+            arguments, wrong = call.arguments(request, content)
+            errors += wrong
+            if wrong or any(results[index] is _INVALID for _, index in call.dependencies):
+                results.append(_INVALID)
+                continue
             for name, index in call.dependencies:
-                arguments[name] = results[index]
+                if name:
+                    arguments[name] = results[index]
             if call.request:
                 arguments[call.request] = request
             if call.response:
                 said = arguments[call.response] = said or _unsaid()
             if call.scopes:
-                arguments[call.scopes] = SecurityScopes(call.required)
-            result = await call.function(**arguments)
-            results.append(result)
+                arguments[call.scopes] = SecurityScopes(call.required.copy())
+            results.append(await call.function(**arguments))
+        if errors:
+            raise RequestValidationError(errors, body=content)
+        result = results[-1]
         if isinstance(result, Response):
             return result
         status = said.status_code if said and said.status_code else self._status
-        content = await self._serialized(response_content=result)
-        answer = Response(content, status, media_type="application/json")
+        answer = Response(
+            await self._serialized(response_content=result), status, media_type="application/json"
+        )
         if not is_body_allowed_for_status_code(status):
             answer.body = b""
         if said:
-            answer.raw_headers += said.raw_headers
+            answer.headers.raw.extend(said.headers.raw)
         return answer
 
 
@@ -165,51 +186,68 @@ class _Call:
         is_routine = inspect.isroutine(self.function)
         code = self.function if is_routine else type(self.function).__call__
         _require(inspect.iscoroutinefunction(code))
-        self.dependencies = [(name, index) for name, index in dependencies if name]
+        self.dependencies = dependencies
         self.request = dependant.request_param_name
         self.response = dependant.response_param_name
         self.scopes = dependant.security_scopes_param_name
-        scopes = [*(dependant.parent_oauth_scopes or []), *(dependant.own_oauth_scopes or [])]
-        self.required = list(dict.fromkeys(scopes))
-        self.body = next(iter(dependant.body_params), None)
-        self.parameters = [
+        self.required = list(dependant.parent_oauth_scopes or [])
+        for scope in dependant.own_oauth_scopes or []:
+            if scope not in self.required:
+                self.required.append(scope)
+        self.content: Any = next(iter(dependant.body_params), None)
+        self._parameters = [
             *(_parameter(field, _path) for field in dependant.path_params),
-            *(_parameter(field, _headers) for field in dependant.header_params),
             *_query_parameters(dependant.query_params),
+            *(_parameter(field, _headers) for field in dependant.header_params),
         ]
+        self.takes_query = not all(parameter.key for parameter in self._parameters)
+
+    def arguments(self, request: Request, content: Any) -> tuple[dict[str, Any], list[Any]]:
+        """What the request gives it, and what is wrong with that."""
+        found, errors = {}, []
+        for parameter in self._parameters:
+            found[parameter.field.name], wrong = parameter.value(request)
+            errors += wrong
+        if self.content:
+            found[self.content.name], wrong = self.content.validate(content, loc=("body",))
+            errors += wrong
+        return found, errors
 
 
 class _Parameter(NamedTuple):
-    """An argument: what a part of the request holds by this key, or all of the part."""
+    """What a part of the request holds by this key, or all of the part."""
 
-    name: str
+    field: Any
     part: Callable[[Request], Mapping[str, Any]]
     key: str
-    field: Any
+    location: tuple[str, ...]
 
-    def value(self, request: Request) -> Any:
-        """The argument, valid."""
+    def value(self, request: Request) -> tuple[Any, list[Any]]:
+        """The argument, and what is wrong with it."""
         part = self.part(request)
-        found = part.get(self.key) if self.key else part
-        if found is None:
-            _require(not self.field.field_info.is_required())
-            return self.field.default
-        return _valid(self.field, found)
+        found = part.get(self.key) if self.key else dict(part)
+        if found is not None:
+            value: tuple[Any, list[Any]] = self.field.validate(found, loc=self.location)
+            return value
+        if self.field.field_info.is_required():
+            return None, [get_missing_field_error(self.location)]
+        return self.field.default, []
 
 
 def _parameter(field: Any, part: Callable[[Request], Mapping[str, Any]]) -> _Parameter:
-    _require(_is_plain(field.field_info))
-    return _Parameter(field.name, part, field.validation_alias or field.alias, field)
+    info, key = field.field_info, field.validation_alias or field.alias
+    _require(_is_plain(info))
+    return _Parameter(field, part, key, (info.in_.value, key))
 
 
-def _query_parameters(found: list[Any]) -> Iterable[_Parameter]:
+def _query_parameters(found: list[Any]) -> list[_Parameter]:
     model = found[0].field_info.annotation if len(found) == 1 else None
     if not (inspect.isclass(model) and issubclass(model, BaseModel)):
         return [_parameter(field, _query) for field in found]
     _require(not model.model_config)
-    for field in model.model_fields.values():
-        _require(_is_plain(field) and not field.validation_alias)
-    return [_Parameter(found[0].name, _query, "", found[0])]
+    for info in model.model_fields.values():
+        _require(_is_plain(info) and not info.validation_alias)
+    return [_Parameter(found[0], _query, "", (found[0].field_info.in_.value,))]
 
 
 def _is_plain(info: Any) -> bool:
@@ -227,21 +265,21 @@ def _path(request: Request) -> Mapping[str, Any]:
     return request.path_params
 
 
+def _query(request: Request) -> Mapping[str, str]:
+    return request.query_params
+
+
 def _headers(request: Request) -> Mapping[str, str]:
     return request.headers
 
 
-def _query(request: Request) -> Mapping[str, str]:
-    items = request.query_params.multi_items()
-    query = dict(items)
-    _require(len(query) == len(items))  # FastAPI knows what it means to say something twice
-    return query
+def _unreadable(request: Request, error: Exception) -> Request:
+    """The request for who has not read it yet, and will find it no easier."""
 
+    async def receive() -> NoReturn:
+        raise error
 
-def _valid(field: Any, found: Any) -> Any:
-    value, errors = field.validate(found)
-    _require(not errors)
-    return value
+    return Request(request.scope, receive)
 
 
 def _unsaid() -> Response:

@@ -8,9 +8,8 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -110,16 +109,20 @@ def path_to(request: Request, name: str, **parameters: Any) -> str:
         NoMatchFound: none of this name has these parameters.
     """
     root: str = request.scope["root_path"]
-    operation = _operation(request.app, name, *parameters)
-    return root + str(operation.url_path_for(name, **parameters))
+    state = request.app.state
+    if not hasattr(state, "paths_to"):
+        state.paths_to = {}
+    known, asked = state.paths_to, (name, *parameters)
+    if asked not in known:
+        known[asked] = _operation(request.app, name, parameters)
+    return root + str(known[asked].url_path_for(name, **parameters))
 
 
-@lru_cache(maxsize=1024)
-def _operation(app: FastAPI, name: str, *parameters: str) -> Any:
+def _operation(app: FastAPI, name: str, parameters: Mapping[str, Any]) -> Any:
     for operation in iter_route_contexts(app.routes):
-        if operation.name == name and operation.param_convertors.keys() == set(parameters):
+        if operation.name == name and operation.param_convertors.keys() == parameters.keys():
             return operation
-    raise NoMatchFound(name, dict.fromkeys(parameters))
+    raise NoMatchFound(name, dict(parameters))
 
 
 class Router(APIRouter):
@@ -130,8 +133,16 @@ class Router(APIRouter):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As FastAPI, which would try each of the path operations, one after the other."""
-        is_elsewhere = "{" not in self.prefix and self.prefix not in scope["path"]
-        return (Match.NONE, {}) if is_elsewhere else super().matches(scope)
+        if self.prefix not in scope["path"] and self._is_all_below_prefix():
+            return Match.NONE, {}
+        return super().matches(scope)
+
+    def _is_all_below_prefix(self) -> bool:
+        """Whatever is not a path operation may be elsewhere, and a parameter may be anything."""
+        return "{" not in self.prefix and all(
+            isinstance(route, APIRoute) and route.path.startswith(self.prefix)
+            for route in self.routes
+        )
 
 
 async def _until_done(
