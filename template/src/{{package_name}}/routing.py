@@ -130,19 +130,22 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=PathOperation, **options)
+        self._seen = 0
+        """How many routes there were when they were looked at."""
+        self._keeps_to_prefix = False
+        """All of them are below it. What is no path operation need not be."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As FastAPI, which would try each of the path operations, one after the other."""
-        if self.prefix not in scope["path"] and self._is_all_below_prefix():
+        if self._seen != len(self.routes):
+            self._seen = len(self.routes)
+            self._keeps_to_prefix = "{" not in self.prefix and all(
+                isinstance(route, APIRoute) and route.path.startswith(self.prefix)
+                for route in self.routes
+            )
+        if self._keeps_to_prefix and self.prefix not in scope["path"]:
             return Match.NONE, {}
         return super().matches(scope)
-
-    def _is_all_below_prefix(self) -> bool:
-        """Whatever is not a path operation may be elsewhere, and a parameter may be anything."""
-        return "{" not in self.prefix and all(
-            isinstance(route, APIRoute) and route.path.startswith(self.prefix)
-            for route in self.routes
-        )
 
 
 async def _until_done(
