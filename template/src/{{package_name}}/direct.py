@@ -7,7 +7,7 @@ done with FastAPI's own fields and in FastAPI's order.
 """
 
 import inspect
-from collections.abc import Callable, Coroutine, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import fields
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, NoReturn, get_args
 from uuid import UUID
 
 from fastapi import Request
-from fastapi._compat import get_missing_field_error
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +26,7 @@ from fastapi.routing import serialize_response
 from fastapi.security import SecurityScopes
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
+from pydantic_core import ValidationError
 from starlette.responses import Response
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -66,6 +66,7 @@ class _Unplanned(Exception):
 def direct(handler: Handler) -> Handler:
     """FastAPI's handler of a path operation without the search, or as it is without a plan."""
     try:
+        _require(inspect.isfunction(handler))
         plan = _Plan(inspect.getclosurevars(handler).nonlocals)
     except _Unplanned:
         return handler
@@ -107,8 +108,7 @@ class _Plan:
         self._calls: list[_Call] = []
         self._add(known["dependant"])
         functions = [call.function for call in self._calls]
-        _require(all(isinstance(function, Hashable) for function in functions))
-        _require(len(functions) == len(set(functions)))  # FastAPI knows which share a result
+        _require(all(functions.count(each) == 1 for each in functions))  # or else they may share
         *dependencies, operation = self._calls
         _require(not any(call.content for call in dependencies))
         self.reads = operation.content is not None
@@ -123,7 +123,8 @@ class _Plan:
         """What the request says can be told without FastAPI."""
         if self._app and self._app.dependency_overrides:
             return False
-        if self.reads and request.headers.get("content-type") != "application/json":
+        content_type = request.headers.get("content-type", "") if self.reads else ""
+        if self.reads and content_type.partition(";")[0].strip() != "application/json":
             return False
         if self._takes_query:  # in which a key may be there twice
             query = request.query_params
@@ -225,13 +226,19 @@ class _Parameter(NamedTuple):
     def value(self, request: Request) -> tuple[Any, list[Any]]:
         """The argument, and what is wrong with it."""
         part = self.part(request)
-        found = part.get(self.key) if self.key else dict(part)
+        found = part.get(self.key) if self.key else part
         if found is not None:
             value: tuple[Any, list[Any]] = self.field.validate(found, loc=self.location)
             return value
         if self.field.field_info.is_required():
-            return None, [get_missing_field_error(self.location)]
+            return None, _missing(self.location)
         return self.field.default, []
+
+
+def _missing(location: tuple[str, ...]) -> list[Any]:
+    return ValidationError.from_exception_data(
+        "missing", [{"type": "missing", "loc": location, "input": None}]
+    ).errors(include_url=False)
 
 
 def _parameter(field: Any, part: Callable[[Request], Mapping[str, Any]]) -> _Parameter:
@@ -244,10 +251,16 @@ def _query_parameters(found: list[Any]) -> list[_Parameter]:
     model = found[0].field_info.annotation if len(found) == 1 else None
     if not (inspect.isclass(model) and issubclass(model, BaseModel)):
         return [_parameter(field, _query) for field in found]
-    _require(not model.model_config)
+    _require(not (model.model_config or found[0].field_info.metadata))
     for info in model.model_fields.values():
         _require(_is_plain(info) and not info.validation_alias)
-    return [_Parameter(found[0], _query, "", (found[0].field_info.in_.value,))]
+    names = tuple(model.model_fields)
+
+    def all_of_it(request: Request) -> Mapping[str, str]:
+        query = request.query_params
+        return {name: query[name] for name in names if name in query} | dict(query)
+
+    return [_Parameter(found[0], all_of_it, "", (found[0].field_info.in_.value,))]
 
 
 def _is_plain(info: Any) -> bool:
@@ -257,7 +270,7 @@ def _is_plain(info: Any) -> bool:
     return (
         all(inspect.isclass(each) and issubclass(each, _PLAIN) for each in types)
         and isinstance(info.validation_alias, str | None)
-        and not info.validate_default
+        and not (info.default_factory or info.validate_default)
     )
 
 
