@@ -123,9 +123,10 @@ class _Plan:
         """What the request says can be told without FastAPI."""
         if self._app and self._app.dependency_overrides:
             return False
-        content_type = request.headers.get("content-type", "") if self.reads else ""
-        if self.reads and content_type.partition(";")[0].strip() != "application/json":
-            return False
+        if self.reads:
+            content_type = request.headers.get("content-type", "")
+            if content_type.partition(";")[0].strip() != "application/json":
+                return False
         if self._takes_query:  # in which a key may be there twice
             query = request.query_params
             return len(query) == len(query.multi_items())

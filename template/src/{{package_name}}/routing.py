@@ -103,7 +103,7 @@ def path_to(request: Request, name: str, **parameters: Any) -> str:
     """The path of a path operation as clients see it, ``ROOT_PATH`` included.
 
     ``request.url_for`` asks all path operations in turn, of which each other one raises an
-    exception: a tenth of the time of a request that creates a row, in a service that has five.
+    exception: 6 % of the instructions of a request that creates a row, where there are five.
 
     Raises:
         NoMatchFound: none of this name has these parameters.
