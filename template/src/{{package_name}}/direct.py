@@ -223,6 +223,8 @@ class _Parameter(NamedTuple):
     part: Callable[[Request], Mapping[str, Any]]
     key: str
     location: tuple[str, ...]
+    is_required: bool
+    default: Any
 
     def value(self, request: Request) -> tuple[Any, list[Any]]:
         """The argument, and what is wrong with it."""
@@ -231,9 +233,7 @@ class _Parameter(NamedTuple):
         if found is not None:
             value: tuple[Any, list[Any]] = self.field.validate(found, loc=self.location)
             return value
-        if self.field.field_info.is_required():
-            return None, _missing(self.location)
-        return self.field.default, []
+        return (None, _missing(self.location)) if self.is_required else (self.default, [])
 
 
 def _missing(location: tuple[str, ...]) -> list[Any]:
@@ -245,7 +245,7 @@ def _missing(location: tuple[str, ...]) -> list[Any]:
 def _parameter(field: Any, part: Callable[[Request], Mapping[str, Any]]) -> _Parameter:
     info, key = field.field_info, field.validation_alias or field.alias
     _require(_is_plain(info))
-    return _Parameter(field, part, key, (info.in_.value, key))
+    return _Parameter(field, part, key, (info.in_.value, key), info.is_required(), info.default)
 
 
 def _query_parameters(found: list[Any]) -> list[_Parameter]:
@@ -261,7 +261,8 @@ def _query_parameters(found: list[Any]) -> list[_Parameter]:
         query = request.query_params
         return {name: query[name] for name in names if name in query} | dict(query)
 
-    return [_Parameter(found[0], all_of_it, "", (found[0].field_info.in_.value,))]
+    location = (found[0].field_info.in_.value,)
+    return [_Parameter(found[0], all_of_it, "", location, is_required=True, default=None)]
 
 
 def _is_plain(info: Any) -> bool:
@@ -272,6 +273,7 @@ def _is_plain(info: Any) -> bool:
         all(inspect.isclass(each) and issubclass(each, _PLAIN) for each in types)
         and isinstance(info.validation_alias, str | None)
         and not (info.default_factory or info.validate_default)
+        and (info.is_required() or isinstance(info.default, _PLAIN))
     )
 
 

@@ -6,11 +6,11 @@ but neither alter them nor carry them to another connection.
 """
 
 import hmac
-import json
 import secrets
 from typing import Any
 
 import asyncpg
+from pydantic_core import to_json
 from sqlalchemy import text
 
 from ..identity.principal import ANONYMOUS, Principal
@@ -21,7 +21,6 @@ from .transaction import Session
 
 _EXPLAINED = 'see docs/guide.md, "Signed claims"'
 _REMEDY = f"connect to the primary itself, or set SIGNED_CLAIMS=false: {_EXPLAINED}"
-_JSON = json.JSONEncoder()
 _BLOCK = 64  # bytes: what SHA-256 works on (RFC 2104, section 2)
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -54,7 +53,7 @@ class IdentifiedConnection(Connection):
         string, whatever ``standard_conforming_strings`` was set to before.
         """
         role = f"{SERVICE}_{self.principal.role}"
-        claims = _JSON.encode(_claims(self.principal, role, self.leeway)).encode().hex()
+        claims = to_json(_claims(self.principal, role, self.leeway)).hex()
         signature = hmac.digest(self.key, claims.encode(), "sha256").hex()
         return (
             f"{super().preamble}/*{self.padding}*/SELECT set_config('role','{role}',true),"
