@@ -9,12 +9,12 @@ from tests.conftest import ROOT
 
 # Round trips, and calls of Python functions with 3 % of slack.
 MOST = {
-    "read": (3, 342),
-    "page of 50": (3, 403),
-    "create": (3, 379),
-    "conflict": (3, 491),
-    "update": (4, 1078),  # the row is locked first
-    "livez": (0, 85),
+    "read": (3, 293),
+    "page of 50": (3, 374),
+    "create": (3, 345),
+    "conflict": (3, 456),
+    "update": (4, 1006),  # the row is locked first
+    "livez": (0, 84),
 }
 
 
