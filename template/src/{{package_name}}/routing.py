@@ -75,12 +75,9 @@ class PathOperation(APIRoute):
             started = True
             await send(message)
 
-        async def attempt() -> None:
-            await app(scope, body, observed)
-
         try:
             async with asyncio.timeout(settings.request_timeout + _GRACE) as limit:
-                await _until_done(unit, body, attempt)
+                await _until_done(unit, body, lambda: app(scope, body, observed))
         except TimeoutError:
             if started or not limit.expired():
                 raise
