@@ -43,7 +43,7 @@ class PathOperation(APIRoute):
     """A route whose path operation is a unit of work."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run it as a unit of work, with what the application and FastAPI put around it."""
+        """Run it as a unit of work."""
         await self.run(super().handle, scope, receive, send)
 
     async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
