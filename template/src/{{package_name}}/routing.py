@@ -13,15 +13,16 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request  # noqa: TID251  (the one place that extends it)
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.routing import Match, NoMatchFound
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import NoMatchFound
+from starlette.types import Message, Receive, Scope, Send
 
 from .database.unit_of_work import RunAgain, UnitOfWork
-from .direct import IS_TRACED, direct
+from .direct import direct
+from .finding import FindingRouter
 from .problems import OutcomeUnknown, Problem, RequestIncomplete, TimedOut, response
 
 # The deadline is spent as limits of the server. Who is still not done a second later is cancelled,
@@ -43,18 +44,7 @@ class PathOperation(APIRoute):
     """A route whose path operation is a unit of work."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run it as a unit of work."""
-        await self.run(super().handle, scope, receive, send)
-
-    async def run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run it, again if need be, and answer for it if it takes too long.
-
-        Args:
-            app: calls the path operation, with all that it depends on.
-            scope: the request, as the other two in ASGI's terms.
-            receive: gives its body.
-            send: takes the answer.
-        """
+        """Run it, again if need be, and answer for it if it takes too long."""
         settings = scope["app"].state.settings
         route = f"{scope['method']} {self.path_format}"
         unit = scope["unit_of_work"] = UnitOfWork(
@@ -75,9 +65,10 @@ class PathOperation(APIRoute):
             started = True
             await send(message)
 
+        call = super().handle
         try:
             async with asyncio.timeout(settings.request_timeout + _GRACE) as limit:
-                await _until_done(unit, body, lambda: app(scope, body, observed))
+                await _until_done(unit, body, lambda: call(scope, body, observed))
         except TimeoutError:
             if started or not limit.expired():
                 raise
@@ -133,55 +124,11 @@ def _operation(app: FastAPI, name: str, parameters: Mapping[str, Any]) -> Any:
     raise NoMatchFound(name, dict(parameters))
 
 
-class Router(APIRouter):
+class Router(FindingRouter):
     """An ``APIRouter`` whose path operations are units of work."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(route_class=PathOperation, **options)
-        self._seen = 0
-        """How many routes there were when they were looked at."""
-        self._keeps_to_prefix = False
-        """All of them are below it. What is no path operation need not be."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """As FastAPI, which would try each path operation, and again each to call the one found.
-
-        That is 9 % of the instructions of a request that reads a row, where there are five.
-        """
-        if self._seen != len(self.routes):
-            self._seen = len(self.routes)
-            self._keeps_to_prefix = "{" not in self.prefix and all(
-                isinstance(route, APIRoute) and route.path.startswith(self.prefix)
-                for route in self.routes
-            )
-        if self._keeps_to_prefix and self.prefix not in scope["path"]:
-            return Match.NONE, {}
-        included = _included(scope)
-        if included is None or IS_TRACED:
-            return super().matches(scope)
-        for candidate in included.effective_candidates():
-            operation = getattr(candidate, "original_route", None)
-            if type(operation) is not PathOperation:
-                break  # FastAPI knows what to do
-            match, found = candidate.matches(scope)
-            if match is Match.FULL:
-                scope["found"] = included, candidate, found | {"route": operation}
-                return match, found
-        return super().matches(scope)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call what was found, with what ``include_router`` has put around it."""
-        included, candidate, found = scope.pop("found", (None, None, {}))
-        if included is None or included is not _included(scope):
-            await super().handle(scope, receive, send)
-            return
-        scope.update(found)
-        await found["route"].run(candidate.app, scope, receive, send)
-
-
-def _included(scope: Scope) -> Any:
-    """As what a router is asked: FastAPI includes one as it is, as often as one likes."""
-    return scope.get("fastapi", {}).get("included_router")
 
 
 async def _until_done(
