@@ -9,11 +9,11 @@ from tests.conftest import ROOT
 
 # Round trips, and calls of Python functions with 3 % of slack.
 MOST = {
-    "read": (3, 293),
-    "page of 50": (3, 374),
-    "create": (3, 345),
-    "conflict": (3, 456),
-    "update": (4, 1006),  # the row is locked first
+    "read": (3, 300),
+    "page of 50": (3, 379),
+    "create": (3, 350),
+    "conflict": (3, 460),
+    "update": (4, 1014),  # the row is locked first
     "livez": (0, 84),
 }
 

@@ -8,9 +8,10 @@ left to FastAPI, and so is everything if FastAPI does something else than it did
 
 import hashlib
 import inspect
+from itertools import takewhile
 from operator import attrgetter
 from os.path import commonprefix
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, routing  # noqa: TID251  (the one place that extends it)
 from fastapi.routing import APIRoute
@@ -52,19 +53,17 @@ class FindingRouter(APIRouter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._beginnings: dict[int, tuple[list[Any], str]] = {}
+        self._tables: dict[int, _Table] = {}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As FastAPI; remember which path operation it is."""
         included = _included(scope)
         if not _IS_KNOWN or included is None or included.original_router is not self:
             return super().matches(scope)
-        candidates = included.effective_candidates()
-        if self._beginning(candidates) not in scope["path"]:
+        table = self._table(included.effective_candidates())
+        if table.beginning not in scope["path"]:
             return Match.NONE, {}
-        for candidate in candidates:
-            if not _is_plain(candidate):
-                break
+        for candidate in table.first:
             match, found = candidate.matches(scope)
             if match is Match.FULL:
                 found["route"] = candidate.original_route
@@ -82,15 +81,28 @@ class FindingRouter(APIRouter):
         scope["fastapi"]["effective_route_context"] = candidate
         await candidate.original_route.handle(scope, receive, send)
 
-    def _beginning(self, candidates: list[Any]) -> str:
-        """What all their paths begin with; FastAPI makes another list when one is added."""
-        known = self._beginnings.get(id(candidates))
-        if known is None:
-            is_plain = all(map(_is_plain, candidates))
-            paths = [each.path.partition("{")[0] for each in candidates] if is_plain else []
+    def _table(self, candidates: list[Any]) -> "_Table":
+        """What is known of them; FastAPI makes another list when one is added."""
+        table = self._tables.get(id(candidates))
+        if table is None:
+            first = [*takewhile(_is_plain, candidates)]
+            paths = [each.path.partition("{")[0] for each in first]
             beginning = commonprefix(paths)  # noqa: RUF071  (by characters, as it is compared)
-            known = self._beginnings[id(candidates)] = candidates, beginning
-        return known[1]
+            if len(first) < len(candidates):
+                beginning = ""
+            table = self._tables[id(candidates)] = _Table(candidates, first, beginning)
+        return table
+
+
+class _Table(NamedTuple):
+    """What is known of what a router is included with."""
+
+    candidates: list[Any]
+    """All of them; kept, so that no other list gets this one's ``id``."""
+    first: list[Any]
+    """Path operations before anything that FastAPI has to try."""
+    beginning: str
+    """Of all their paths, if there is nothing else."""
 
 
 def _included(scope: Scope) -> Any:
