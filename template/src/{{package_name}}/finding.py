@@ -111,7 +111,8 @@ def _included(scope: Scope) -> Any:
 
 
 def _asked(scope: Scope) -> tuple[object, ...]:
-    return id(_included(scope)), scope["method"], scope["path"], scope.get("root_path")
+    method = scope.get("method")  # which no WebSocket has
+    return id(_included(scope)), method, scope["path"], scope.get("root_path")
 
 
 def _is_plain(candidate: Any) -> bool:
