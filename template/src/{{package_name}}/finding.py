@@ -10,7 +10,6 @@ import hashlib
 import inspect
 from itertools import takewhile
 from operator import attrgetter
-from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, routing  # noqa: TID251  (the one place that extends it)
@@ -61,9 +60,9 @@ class FindingRouter(APIRouter):
         if not _IS_KNOWN or included is None or included.original_router is not self:
             return super().matches(scope)
         table = self._table(included.effective_candidates())
-        if table.beginning not in scope["path"]:
+        if not any(map(scope["path"].__contains__, table.beginnings)):
             return Match.NONE, {}
-        for candidate in table.first:
+        for candidate in table.tried:
             match, found = candidate.matches(scope)
             if match is Match.FULL:
                 found["route"] = candidate.original_route
@@ -85,12 +84,11 @@ class FindingRouter(APIRouter):
         """What is known of them; FastAPI makes another list when one is added."""
         table = self._tables.get(id(candidates))
         if table is None:
-            first = [*takewhile(_is_plain, candidates)]
-            paths = [each.path.partition("{")[0] for each in first]
-            beginning = commonprefix(paths)  # noqa: RUF071  (by characters, as it is compared)
-            if len(first) < len(candidates):
-                beginning = ""
-            table = self._tables[id(candidates)] = _Table(candidates, first, beginning)
+            tried = [*takewhile(_is_plain, candidates)]
+            beginnings = {each.path.partition("{")[0] for each in tried}
+            if len(tried) < len(candidates):
+                beginnings = {""}  # FastAPI knows where the others begin
+            table = self._tables[id(candidates)] = _Table(candidates, tried, beginnings)
         return table
 
 
@@ -99,14 +97,14 @@ class _Table(NamedTuple):
 
     candidates: list[Any]
     """All of them; kept, so that no other list gets this one's ``id``."""
-    first: list[Any]
-    """Path operations before anything that FastAPI has to try."""
-    beginning: str
-    """Of all their paths, if there is nothing else."""
+    tried: list[Any]
+    """Those before anything that FastAPI has to try."""
+    beginnings: set[str]
+    """A path that holds none of these is nobody's."""
 
 
 def _included(scope: Scope) -> Any:
-    """As what a router is asked: FastAPI includes one as it is, as often as one likes."""
+    """Which of the inclusions of a router is asked: there may be several of one."""
     return scope.get("fastapi", {}).get("included_router")
 
 
